@@ -1,0 +1,2 @@
+//! Millpond beside its peers.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The airports service.
+fn main() {}
