@@ -1,4 +1,57 @@
-//! An in-process cache.
+//! An in-process cache with W-TinyLFU eviction, lock-free reads, expiry and single-flight loading.
+//!
+//! ```
+//! use millpond_cache::Cache;
+//! use std::time::Duration;
+//!
+//! let cache: Cache<u32, String> = Cache::builder()
+//!     .max_capacity(10_000)
+//!     .time_to_live(Duration::from_secs(600))
+//!     .record_stats()
+//!     .build()?;
+//!
+//! cache.insert(1, String::from("one"));
+//! assert_eq!(cache.get(&1).as_deref(), Some("one"));
+//! // On a miss, one caller loads and all others wait for it:
+//! let two = cache.get_or_insert_with(2, || String::from("two"));
+//! assert_eq!(two, "two");
+//! assert_eq!(cache.stats().hits(), 1);
+//! # Ok::<(), millpond_cache::BuildError>(())
+//! ```
+//!
+//! # Contents
+//! - [`Cache`]: all operations, and what they promise about locks, drops and panics.
+//! - [`CacheBuilder`]: every setting, its unit and its default.
+//! - Reading: [`Cache::get`] clones, [`Cache::read`] and [`Cache::pin`] do not.
+//! - Loading: [`Cache::get_or_insert_with`] and its fallible and async twins.
+//! - [`RemovalCause`], [`Stats`]: what left, what was counted.
+//! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
+
+mod builder;
+mod cache;
+mod clock;
+mod core;
+mod error;
+mod flight;
+mod iter;
+mod loading;
+mod pin;
 /// The eviction policy: knows slots, hashes and weights; no key, no value, no lock, no clock.
 #[doc(hidden)]
+#[path = "policy_stub.rs"]
 pub mod policy;
+mod reclaim;
+mod removal;
+mod stats;
+mod store;
+mod sync;
+mod waiter;
+
+pub use crate::builder::CacheBuilder;
+pub use crate::cache::Cache;
+pub use crate::clock::{Clock, ManualClock};
+pub use crate::error::BuildError;
+pub use crate::iter::Iter;
+pub use crate::pin::PinGuard;
+pub use crate::removal::RemovalCause;
+pub use crate::stats::Stats;

@@ -1,0 +1,246 @@
+//! The builder: every setting, its unit and its default; cross-field rules are checked once, in `build`.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::Cache;
+use crate::clock::{Clock, Ticks, nanos};
+use crate::core::budget::Budget;
+use crate::core::load::Flights;
+use crate::core::{Core, Weigher};
+use crate::error::BuildError;
+use crate::removal::{Listener, RemovalCause};
+use crate::stats::Counters;
+use crate::store::shard::Shard;
+
+/// A shard with fewer entries loses hit ratio: 0.1 points below 256, 4 points below 16 (docs/design.md).
+const MIN_ENTRIES_PER_SHARD: u64 = 256;
+
+/// Configures a [`Cache`].
+///
+/// ```
+/// use millpond_cache::Cache;
+/// use std::time::Duration;
+/// let cache: Cache<String, String> = Cache::builder()
+///     .max_weight(64 * 1024 * 1024)
+///     .weigher(|key: &String, value: &String| (key.len() + value.len()) as u32)
+///     .time_to_live(Duration::from_secs(600))
+///     .build()?;
+/// # Ok::<(), millpond_cache::BuildError>(())
+/// ```
+#[must_use = "a builder does nothing before `build`"]
+pub struct CacheBuilder<K, V, S = ahash::RandomState> {
+    max_capacity: Option<u64>,
+    max_weight: Option<u64>,
+    weigher: Option<Weigher<K, V>>,
+    time_to_live: Option<Duration>,
+    time_to_idle: Option<Duration>,
+    listener: Option<Listener<K, V>>,
+    clock: Option<Box<dyn Clock>>,
+    record_stats: bool,
+    shards: Option<usize>,
+    name: Option<Box<str>>,
+    seed: Option<u64>,
+    hasher: S,
+}
+
+impl<K, V> Default for CacheBuilder<K, V> {
+    fn default() -> Self {
+        Self {
+            max_capacity: None,
+            max_weight: None,
+            weigher: None,
+            time_to_live: None,
+            time_to_idle: None,
+            listener: None,
+            clock: None,
+            record_stats: false,
+            shards: None,
+            name: None,
+            seed: None,
+            hasher: ahash::RandomState::new(),
+        }
+    }
+}
+
+impl<K, V, S> CacheBuilder<K, V, S> {
+    /// The most entries the cache holds, at any instant. Default: no bound. 0 keeps nothing.
+    pub fn max_capacity(mut self, entries: u64) -> Self {
+        self.max_capacity = Some(entries);
+        self
+    }
+
+    /// The most weight the cache holds, at any instant, in the unit of the [`weigher`](Self::weigher). Default: no bound.
+    pub fn max_weight(mut self, weight: u64) -> Self {
+        self.max_weight = Some(weight);
+        self
+    }
+
+    /// Says what an entry weighs, for [`max_weight`](Self::max_weight). Called once for each write, outside locks.
+    ///
+    /// An entry of weight 0 is pinned: it is never evicted for size. One heavier than `max_weight` is not kept: it is
+    /// reported to the listener as evicted, and the key's old value is removed.
+    pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
+        self.weigher = Some(Box::new(weigher));
+        self
+    }
+
+    /// How long an entry lives after it was written. Default: for ever.
+    pub fn time_to_live(mut self, duration: Duration) -> Self {
+        self.time_to_live = Some(duration);
+        self
+    }
+
+    /// How long an entry lives after it was last read or written. Default: for ever.
+    ///
+    /// Reads move the end only by steps of 1/64 of the duration, so that a hot entry is not written by each of them.
+    pub fn time_to_idle(mut self, duration: Duration) -> Self {
+        self.time_to_idle = Some(duration);
+        self
+    }
+
+    /// Is told of each value that leaves the cache, with the cause. Default: nobody is.
+    ///
+    /// Runs on the thread whose call removed the entry, after that call's lock was released: it may use the cache. A panic
+    /// in it is caught and counted ([`Stats::listener_panics`](crate::Stats::listener_panics)).
+    pub fn eviction_listener(
+        mut self,
+        listener: impl Fn(&K, &V, RemovalCause) + Send + Sync + 'static,
+    ) -> Self {
+        self.listener = Some(Listener::new(listener));
+        self
+    }
+
+    /// Counts hits, misses, loads and removals; see [`Cache::stats`]. Default: off, and then it costs nothing.
+    pub fn record_stats(mut self) -> Self {
+        self.record_stats = true;
+        self
+    }
+
+    /// A name for logs and metrics. Default: none.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into().into_boxed_str());
+        self
+    }
+
+    /// The clock for expiry. Default: the system's coarse monotonic clock, with a resolution of 1 to 4 ms on Linux.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Box::new(clock));
+        self
+    }
+
+    /// The number of shards, a power of two: writers of different shards do not wait for each other. Default: four for
+    /// each core, but no more than leaves 256 entries to each.
+    ///
+    /// The bound of the cache is one for all shards, however many there are.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = Some(shards);
+        self
+    }
+
+    /// Seeds the policy's random choices and hashes, for repeatable simulations. Default: random for each cache.
+    ///
+    /// The key hasher has its own seed: see [`hasher`](Self::hasher).
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The hasher for keys. Default: `ahash` with random keys, which resists crafted collisions.
+    pub fn hasher<T>(self, hasher: T) -> CacheBuilder<K, V, T> {
+        CacheBuilder {
+            max_capacity: self.max_capacity,
+            max_weight: self.max_weight,
+            weigher: self.weigher,
+            time_to_live: self.time_to_live,
+            time_to_idle: self.time_to_idle,
+            listener: self.listener,
+            clock: self.clock,
+            record_stats: self.record_stats,
+            shards: self.shards,
+            name: self.name,
+            seed: self.seed,
+            hasher,
+        }
+    }
+
+    /// Builds the cache.
+    ///
+    /// # Errors
+    /// [`BuildError`] names the setting that can't be honoured.
+    pub fn build(self) -> Result<Cache<K, V, S>, BuildError>
+    where
+        K: Hash + Eq,
+        S: BuildHasher,
+    {
+        let weighted = self.weigher.is_some();
+        let max = match (self.max_capacity, self.max_weight) {
+            (Some(_), Some(_)) => return Err(BuildError::TwoBounds),
+            (_, Some(_)) if !weighted => return Err(BuildError::NoWeigher),
+            (Some(_), None) if weighted => return Err(BuildError::NoMaxWeight),
+            (None, None) if weighted => return Err(BuildError::NoMaxWeight),
+            (capacity, weight) => capacity.or(weight).unwrap_or(u64::MAX),
+        };
+        let shards = match self.shards {
+            None => default_shards(max, weighted),
+            Some(shards) if shards.is_power_of_two() && shards <= 1 << 16 => shards,
+            Some(shards) => return Err(BuildError::Shards(shards)),
+        };
+        let seeds = ahash::RandomState::new();
+        let seed_of = |shard: u64| match self.seed {
+            Some(seed) => seed.wrapping_add(shard.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            None => seeds.hash_one(shard),
+        };
+        let count = shards as u64;
+        let share =
+            |shard: u64| if max == u64::MAX { max } else { max / count + u64::from(shard < max % count) };
+        let core = Core {
+            hasher: self.hasher,
+            shards: (0..count).map(|shard| Shard::new(share(shard), weighted, seed_of(shard))).collect(),
+            flights: (0..count).map(|_| Flights::new()).collect(),
+            budget: Budget::new(max),
+            weigher: self.weigher,
+            listener: self.listener,
+            counters: self.record_stats.then(Counters::new),
+            ticks: self.clock.map_or(Ticks::Coarse, Ticks::Custom),
+            time_to_live: self.time_to_live.map_or(0, at_least_one_tick),
+            time_to_idle: self.time_to_idle.map_or(0, at_least_one_tick),
+            name: self.name,
+        };
+        Ok(Cache { core: Arc::new(core) })
+    }
+}
+
+/// 0 means "off" inside; a duration of zero must still expire at once, which one nanosecond does too.
+fn at_least_one_tick(duration: Duration) -> u64 {
+    nanos(duration).max(1)
+}
+
+fn default_shards(max: u64, weighted: bool) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let by_cores = (4 * cores).next_power_of_two().min(1 << 10);
+    if weighted {
+        // Weights say nothing about the number of entries; a shard's entries may use the whole bound anyway.
+        return by_cores;
+    }
+    let by_entries = (max / MIN_ENTRIES_PER_SHARD).max(1).ilog2();
+    by_cores.min(1usize.checked_shl(by_entries).unwrap_or(usize::MAX))
+}
+
+impl<K, V, S> fmt::Debug for CacheBuilder<K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheBuilder")
+            .field("max_capacity", &self.max_capacity)
+            .field("max_weight", &self.max_weight)
+            .field("weigher", &self.weigher.is_some())
+            .field("time_to_live", &self.time_to_live)
+            .field("time_to_idle", &self.time_to_idle)
+            .field("eviction_listener", &self.listener.is_some())
+            .field("record_stats", &self.record_stats)
+            .field("shards", &self.shards)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

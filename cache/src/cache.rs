@@ -1,0 +1,264 @@
+//! The cache's face: documentation and delegation.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+use std::time::Duration;
+
+use equivalent::Equivalent;
+
+use crate::builder::CacheBuilder;
+use crate::clock::nanos;
+use crate::core::Core;
+use crate::core::write::Life;
+use crate::iter::Iter;
+use crate::pin::PinGuard;
+use crate::reclaim;
+use crate::removal::RemovalCause;
+use crate::stats::Stats;
+
+/// A concurrent in-process cache with W-TinyLFU eviction, expiry and single-flight loading.
+///
+/// A `Cache` is a handle: cloning it is cheap and gives the same cache. All methods take `&self`, from any thread, inside
+/// or outside an async runtime.
+///
+/// # Locking behavior
+/// Lookups take no lock and write nothing shared, except the first hit on an entry since the eviction hand passed it. A
+/// write locks one shard for a short, bounded time. Hashers, weighers, loaders, listeners and drops of keys and values run
+/// outside the locks and may use the cache; only `K: Eq` runs under one, and must not.
+///
+/// # When values are dropped
+/// A removed value may still be borrowed by a reader. It is dropped by a later write to its shard, or at the latest by
+/// [`run_pending_tasks`](Cache::run_pending_tasks) when no [`pin`](Cache::pin) is alive, or with the cache. There is no
+/// background thread.
+///
+/// # Unwind safety
+/// A panic in user code leaves the cache consistent and usable.
+pub struct Cache<K, V, S = ahash::RandomState> {
+    pub(crate) core: Arc<Core<K, V, S>>,
+}
+
+impl<K, V, S> Clone for Cache<K, V, S> {
+    fn clone(&self) -> Self {
+        Self { core: Arc::clone(&self.core) }
+    }
+}
+
+impl<K: Hash + Eq, V> Cache<K, V> {
+    /// A cache of at most `max_capacity` entries, with all other settings at their defaults.
+    ///
+    /// ```
+    /// let cache = millpond_cache::Cache::new(10_000);
+    /// cache.insert("KJFK", 13);
+    /// assert_eq!(cache.get("KJFK"), Some(13));
+    /// ```
+    #[must_use]
+    pub fn new(max_capacity: u64) -> Self {
+        match Self::builder().max_capacity(max_capacity).build() {
+            Ok(cache) => cache,
+            Err(error) => unreachable!("a capacity alone is always valid: {error}"),
+        }
+    }
+
+    /// Starts the configuration of a cache.
+    pub fn builder() -> CacheBuilder<K, V> {
+        CacheBuilder::default()
+    }
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    /// The value of a key, cloned. Counts as a use.
+    ///
+    /// Takes no lock. Use [`read`](Self::read) or [`pin`](Self::pin) where cloning is dear.
+    ///
+    /// ```
+    /// let cache = millpond_cache::Cache::new(100);
+    /// cache.insert(String::from("a"), 1);
+    /// assert_eq!(cache.get("a"), Some(1));
+    /// assert_eq!(cache.get("b"), None);
+    /// ```
+    #[inline]
+    pub fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        V: Clone,
+    {
+        let pin = reclaim::pin();
+        self.core.get(&pin, key).cloned()
+    }
+
+    /// What `f` makes of the value of a key, without a clone. Counts as a use.
+    ///
+    /// Removed values of every cache wait for `f`, so it should be short.
+    ///
+    /// ```
+    /// let cache = millpond_cache::Cache::new(100);
+    /// cache.insert(1, vec![1, 2, 3]);
+    /// assert_eq!(cache.read(&1, |v| v.len()), Some(3));
+    /// ```
+    #[inline]
+    pub fn read<Q, R>(&self, key: &Q, f: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let pin = reclaim::pin();
+        self.core.get(&pin, key).map(f)
+    }
+
+    /// A guard under which many lookups borrow values without a clone.
+    ///
+    /// Cheaper than single calls of [`read`](Self::read) from the second lookup on. While a guard is alive, removed values
+    /// of every cache in the process wait to be dropped: keep it short, and never across an `await` (it is not `Send`).
+    ///
+    /// ```
+    /// let cache = millpond_cache::Cache::new(100);
+    /// cache.insert(1, String::from("one"));
+    /// let pin = cache.pin();
+    /// let one: Option<&String> = pin.get(&1);
+    /// assert_eq!(one.map(String::as_str), Some("one"));
+    /// ```
+    #[must_use]
+    #[inline]
+    pub fn pin(&self) -> PinGuard<'_, K, V, S> {
+        PinGuard::new(&self.core)
+    }
+
+    /// Whether the cache holds a live entry for a key. Does not count as a use, nor in the statistics.
+    pub fn contains_key<Q>(&self, key: &Q) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let pin = reclaim::pin();
+        self.core.peek(&pin, key).is_some()
+    }
+
+    /// Inserts an entry or replaces its value; it is visible to every thread when the call returns.
+    ///
+    /// If the cache is full, the policy evicts before this returns, and may choose the new entry itself. A load of the same
+    /// key that is in flight will not overwrite it.
+    pub fn insert(&self, key: K, value: V) {
+        self.core.insert(key, value, Life::Configured);
+    }
+
+    /// Inserts an entry that lives for `ttl` instead of the cache's time to live. The time to idle still applies.
+    ///
+    /// `Duration::ZERO` inserts an entry that is dead at once; `Duration::MAX` one that lives for ever.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let cache = millpond_cache::Cache::new(100);
+    /// cache.insert_with_ttl("a", 1, Duration::from_secs(5));
+    /// cache.insert_with_ttl("b", 2, Duration::ZERO);
+    /// assert_eq!((cache.get("a"), cache.get("b")), (Some(1), None));
+    /// ```
+    pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) {
+        self.core.insert(key, value, Life::Ticks(nanos(ttl)));
+    }
+
+    /// Removes an entry and returns a clone of its value.
+    pub fn remove<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        V: Clone,
+    {
+        self.core.remove(key, RemovalCause::Explicit, |_, value| value.clone())
+    }
+
+    /// Removes an entry. A load of the key that is in flight will not store its result.
+    pub fn invalidate<Q>(&self, key: &Q)
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.core.remove(key, RemovalCause::Explicit, |_, _| ());
+    }
+
+    /// Removes all entries that were there when the call began. Loads in flight will not store their results.
+    ///
+    /// Goes from shard to shard; cost: proportional to the number of entries.
+    pub fn invalidate_all(&self) {
+        self.core.clear();
+    }
+
+    /// A snapshot of the live entries, shard by shard, cloned. Does not count as a use.
+    ///
+    /// Weakly consistent: it never shows an entry twice under one key that was not written meanwhile, and may miss what is
+    /// inserted while it runs.
+    #[must_use]
+    pub fn iter(&self) -> Iter<'_, K, V, S>
+    where
+        K: Clone,
+        V: Clone,
+    {
+        Iter::new(&self.core)
+    }
+
+    /// Removes expired entries, and drops removed ones that no pin protects.
+    ///
+    /// Never needed for correctness: the bound always holds, and an expired entry is never returned. Call it to have
+    /// listeners told of expiry and values dropped while nobody writes.
+    pub fn run_pending_tasks(&self) {
+        self.core.run_pending_tasks();
+    }
+
+    /// Panics unless the cache's inner structures agree with each other. For tests; call it while nobody writes.
+    ///
+    /// # Panics
+    /// If an invariant does not hold, which is a bug in this crate.
+    #[doc(hidden)]
+    pub fn check_invariants(&self) {
+        self.core.check_invariants();
+    }
+}
+
+impl<K, V, S> Cache<K, V, S> {
+    /// Entries in the cache, expired ones that were not removed yet included. Never above `max_capacity`.
+    #[must_use]
+    pub fn entry_count(&self) -> u64 {
+        self.core.entry_count()
+    }
+
+    /// The weight of all entries; their number where there is no weigher. Never above the bound.
+    #[must_use]
+    pub fn weighted_size(&self) -> u64 {
+        self.core.budget.used()
+    }
+
+    /// What was counted so far; all zero unless [`CacheBuilder::record_stats`] is on.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.core.counters.as_ref().map(crate::stats::Counters::snapshot).unwrap_or_default()
+    }
+
+    /// The bound in entries or weight; `None` where there is none.
+    #[must_use]
+    pub fn max_capacity(&self) -> Option<u64> {
+        Some(self.core.budget.max()).filter(|&max| max != u64::MAX)
+    }
+
+    /// Loads in flight now.
+    #[must_use]
+    pub fn loads_in_flight(&self) -> usize {
+        self.core.flights.iter().map(crate::core::load::Flights::len).sum()
+    }
+
+    /// The name given at build.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.core.name.as_deref()
+    }
+}
+
+impl<K, V, S> fmt::Debug for Cache<K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("name", &self.name())
+            .field("entries", &self.entry_count())
+            .field("weight", &self.weighted_size())
+            .field("max", &self.max_capacity())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,101 @@
+//! Time, which only a cache with a time feature ever asks for.
+//!
+//! The built-in clock is coarse: on Linux it is the kernel's tick (1 to 4 ms), read without a system call. Tests inject a
+//! [`ManualClock`].
+
+mod coarse;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A source of time for expiry.
+///
+/// Time may stand still or jump; if it goes back, entries live that much longer.
+pub trait Clock: Send + Sync + 'static {
+    /// The time since a fixed moment of the clock's choice. Must be cheap and must not panic.
+    fn now(&self) -> Duration;
+}
+
+/// A clock that moves only when it is told to, for tests.
+///
+/// ```
+/// use millpond_cache::{Cache, ManualClock};
+/// use std::{sync::Arc, time::Duration};
+/// let clock = Arc::new(ManualClock::new());
+/// let cache: Cache<u32, u32> =
+///     Cache::builder().time_to_live(Duration::from_secs(60)).clock(clock.clone()).build()?;
+/// cache.insert(1, 10);
+/// clock.advance(Duration::from_secs(59));
+/// assert_eq!(cache.get(&1), Some(10));
+/// clock.advance(Duration::from_secs(1));
+/// assert_eq!(cache.get(&1), None);
+/// # Ok::<(), millpond_cache::BuildError>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct ManualClock {
+    nanos: AtomicU64,
+}
+
+impl ManualClock {
+    /// A clock at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Moves the clock forward.
+    pub fn advance(&self, by: Duration) {
+        let by = nanos(by);
+        let _ =
+            self.nanos.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| Some(now.saturating_add(by)));
+    }
+
+    /// Sets the clock, also backwards.
+    pub fn set(&self, to: Duration) {
+        self.nanos.store(nanos(to), Ordering::Release);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Duration {
+        Duration::from_nanos(self.nanos.load(Ordering::Acquire))
+    }
+}
+
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> Duration {
+        (**self).now()
+    }
+}
+
+/// Nanoseconds, with everything above 584 years as "for ever".
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The cache's view of its clock: nanoseconds that are never 0, so that 0 can mean "never" in a deadline.
+pub(crate) enum Ticks {
+    Coarse,
+    Custom(Box<dyn Clock>),
+}
+
+impl Ticks {
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        match self {
+            Self::Coarse => coarse::now().saturating_add(1),
+            Self::Custom(clock) => nanos(clock.now()).saturating_add(1),
+        }
+    }
+}
+
+impl fmt::Debug for Ticks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Coarse => "Coarse",
+            Self::Custom(_) => "Custom",
+        })
+    }
+}

@@ -1,0 +1,232 @@
+//! Single flight: at most one load per key at a time, for threads and tasks alike.
+//!
+//! The flights of a shard change only under that shard's lock, so joining a flight, finding a fresh value and being
+//! overtaken by a write are one atomic step each. A write or invalidation of the key *detaches* its flight: those who wait
+//! still get the loaded value, but it is not stored, so a slow load never overwrites newer data. A leader that is dropped
+//! or panics abandons its flight: the waiters look again, and one of them leads.
+
+use std::any::Any;
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use equivalent::Equivalent;
+use hashbrown::HashTable;
+use parking_lot::Mutex;
+
+use super::write::{Fresh, Life, Removed};
+use super::{Core, KeyHash};
+use crate::flight::{Flight, Outcome};
+use crate::reclaim;
+use crate::stats::Counter;
+
+/// The loads in flight of one shard.
+#[derive(Debug)]
+pub(crate) struct Flights<K, V> {
+    /// Changes under the shard's lock only, which also orders it: writers skip the table while it is 0.
+    count: AtomicUsize,
+    table: Mutex<HashTable<InFlight<K, V>>>,
+}
+
+#[derive(Debug)]
+struct InFlight<K, V> {
+    hash: u64,
+    key: Arc<K>,
+    flight: Arc<Flight<V>>,
+}
+
+impl<K, V> Flights<K, V> {
+    pub(crate) fn new() -> Self {
+        Self { count: AtomicUsize::new(0), table: Mutex::new(HashTable::new()) }
+    }
+
+    /// Keeps a load of this key from storing its result. The caller holds the shard's lock.
+    pub(crate) fn detach<Q: Equivalent<K> + ?Sized>(&self, hash: KeyHash, key: &Q) {
+        if self.count.load(Ordering::Relaxed) != 0 {
+            self.take(hash, |in_flight| key.equivalent(&in_flight.key));
+        }
+    }
+
+    /// Keeps all loads from storing their results. The caller holds the shard's lock and drops what it gets after it.
+    pub(crate) fn detach_all(&self) -> impl Sized + use<K, V> {
+        let mut table = self.table.lock();
+        self.count.store(0, Ordering::Relaxed);
+        std::mem::take(&mut *table)
+    }
+
+    /// Removes the flight that `is` picks; false if there is none.
+    fn take(&self, hash: KeyHash, is: impl Fn(&InFlight<K, V>) -> bool) -> bool {
+        let mut table = self.table.lock();
+        let Ok(entry) = table.find_entry(hash.full(), is) else { return false };
+        // The leader holds the other handle to key and flight: nothing of the user's is dropped here.
+        drop(entry.remove());
+        self.count.store(table.len(), Ordering::Relaxed);
+        true
+    }
+
+    /// Joins the flight of this key or starts one. The caller holds the shard's lock.
+    fn board(&self, hash: KeyHash, key: K, blocking: bool) -> (Arc<Flight<V>>, Result<Arc<K>, K>)
+    where
+        K: Eq,
+    {
+        let mut table = self.table.lock();
+        if let Some(found) = table.find(hash.full(), |in_flight| *in_flight.key == key) {
+            return (Arc::clone(&found.flight), Err(key));
+        }
+        let key = Arc::new(key);
+        let flight = Arc::new(Flight::new(blocking));
+        let in_flight = InFlight { hash: hash.full(), key: Arc::clone(&key), flight: Arc::clone(&flight) };
+        table.insert_unique(hash.full(), in_flight, |in_flight| in_flight.hash);
+        self.count.store(table.len(), Ordering::Relaxed);
+        (flight, Ok(key))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.lock().len()
+    }
+
+    pub(crate) fn check_invariants(&self) {
+        let table = self.table.lock();
+        assert_eq!(self.count.load(Ordering::Relaxed), table.len(), "the count of flights is current");
+        for in_flight in table.iter() {
+            assert!(in_flight.flight.outcome().is_none(), "a flight that ended has left the table");
+        }
+    }
+}
+
+/// What a caller who needs a value gets.
+pub(crate) enum Boarding<'c, K: Hash + Eq, V, S: BuildHasher> {
+    /// The value is there after all.
+    Hit(V),
+    /// Somebody loads it; the key is handed back.
+    Wait(Arc<Flight<V>>, K),
+    /// Load it.
+    Lead(Leader<'c, K, V, S>),
+}
+
+/// The right and the duty to load one key. Dropping it hands both to somebody who waits.
+pub(crate) struct Leader<'c, K: Hash + Eq, V, S: BuildHasher> {
+    core: &'c Core<K, V, S>,
+    hash: KeyHash,
+    key: Option<Arc<K>>,
+    flight: Arc<Flight<V>>,
+    began: Option<Instant>,
+}
+
+impl<K, V, S> Core<K, V, S>
+where
+    K: Hash + Eq,
+    V: Clone,
+    S: BuildHasher,
+{
+    /// Looks the key up once more under the lock, and joins or starts its load.
+    pub(crate) fn board(&self, key: K, blocking: bool) -> Boarding<'_, K, V, S> {
+        let hash = self.hash(&key);
+        let index = self.shard_index(hash);
+        let pin = reclaim::pin();
+        let locked = self.shards[index].lock();
+        if let Some(id) = locked.find(hash.low(), |candidate| *candidate == key)
+            && !self.expired(&locked, id)
+        {
+            let node = locked.pinned_node(&pin, id);
+            drop(locked);
+            return Boarding::Hit(node.value.clone());
+        }
+        let (flight, boarded) = self.flights[index].board(hash, key, blocking);
+        drop(locked);
+        match boarded {
+            Err(key) => Boarding::Wait(flight, key),
+            Ok(key) => {
+                let began = self.counters.as_ref().map(|_| Instant::now());
+                Boarding::Lead(Leader { core: self, hash, key: Some(key), flight, began })
+            }
+        }
+    }
+}
+
+impl<K, V, S> Leader<'_, K, V, S>
+where
+    K: Hash + Eq,
+    V: Clone,
+    S: BuildHasher,
+{
+    /// Stores the value unless a write overtook the load, and answers those who wait.
+    pub(crate) fn loaded(mut self, value: V, life: Life) -> V {
+        let core = self.core;
+        self.count(Counter::LoadSuccesses);
+        let key = self.key.take().expect("a leader ends once");
+        // User code before the lock: the weigher and the clone. If one panics, dropping `self` abandons the flight.
+        let weight = core.weigh(&key, &value);
+        let stored = value.clone();
+        let (deadline, idle) = core.deadlines(life);
+        if u64::from(weight) > core.budget.max() {
+            self.depart();
+        } else {
+            self.store(key, stored, weight, (deadline, idle));
+        }
+        if self.flight.has_waiters() {
+            self.flight.complete(Outcome::Loaded(value.clone()));
+        }
+        value
+    }
+
+    fn store(&self, key: Arc<K>, value: V, weight: u32, (deadline, idle): (u64, u64)) {
+        let core = self.core;
+        let hash = self.hash;
+        let index = core.shard_index(hash);
+        let pin = reclaim::pin();
+        let mut removed = Removed::new();
+        let mut credit = core.gather(index, u64::from(weight));
+        let mut locked = core.shards[index].lock();
+        let mut late = None;
+        if core.flights[index].take(hash, |in_flight| Arc::ptr_eq(&in_flight.flight, &self.flight)) {
+            // Ours was the other handle.
+            let key = Arc::into_inner(key).expect("a key in flight has two handles");
+            let old = locked.find(hash.low(), |candidate| *candidate == key);
+            let fresh = Fresh { hash, key, value, weight, deadline, idle };
+            core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+        } else {
+            late = Some((key, value));
+        }
+        core.sweep_a_little(&mut locked, &mut removed);
+        let aftermath = locked.finish();
+        drop(credit);
+        drop(late);
+        core.conclude(pin, index, &removed, aftermath);
+    }
+
+    /// Shares the error with those who wait; nothing is stored.
+    pub(crate) fn failed(mut self, error: Arc<dyn Any + Send + Sync>) {
+        self.count(Counter::LoadFailures);
+        self.depart();
+        self.flight.complete(Outcome::Failed(error));
+        self.key = None;
+    }
+
+    fn count(&self, counter: Counter) {
+        if let (Some(counters), Some(began)) = (&self.core.counters, self.began) {
+            counters.add(counter, 1);
+            counters.add(Counter::LoadNanos, u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        }
+    }
+}
+
+impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
+    /// Leaves the table of flights, so that the next caller starts a new one.
+    fn depart(&self) {
+        let index = self.core.shard_index(self.hash);
+        let locked = self.core.shards[index].lock();
+        self.core.flights[index].take(self.hash, |in_flight| Arc::ptr_eq(&in_flight.flight, &self.flight));
+        drop(locked);
+    }
+}
+
+impl<K: Hash + Eq, V, S: BuildHasher> Drop for Leader<'_, K, V, S> {
+    fn drop(&mut self) {
+        if self.flight.outcome().is_none() {
+            self.depart();
+            self.flight.complete(Outcome::Abandoned);
+        }
+    }
+}

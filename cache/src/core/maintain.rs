@@ -1,0 +1,99 @@
+//! Housekeeping without a thread: expiry, reclamation, clearing, and the check of all invariants.
+
+use super::Core;
+use super::write::Removed;
+use crate::reclaim;
+use crate::removal::RemovalCause;
+use crate::store::shard::Locked;
+
+/// Buckets of the table that each write checks for expired entries.
+const SWEEP_BUCKETS: usize = 1;
+
+impl<K, V, S> Core<K, V, S> {
+    /// Looks at a few entries for expired ones; each write pays for a little of it.
+    pub(crate) fn sweep_a_little(&self, locked: &mut Locked<'_, K, V>, removed: &mut Removed) {
+        if locked.timed() {
+            let ids = locked.next_ids(SWEEP_BUCKETS);
+            self.expire(locked, &ids, removed);
+        }
+    }
+
+    fn expire(&self, locked: &mut Locked<'_, K, V>, ids: &[u32], removed: &mut Removed) {
+        let now = self.ticks.now();
+        for &id in ids {
+            if locked.times(id).is_some_and(|times| times.expired(now)) {
+                self.unlink(locked, id);
+                if self.watched() {
+                    removed.push((id, RemovalCause::Expired));
+                }
+            }
+        }
+    }
+
+    /// Removes all expired entries and drops all removed ones that no pin protects.
+    pub(crate) fn run_pending_tasks(&self) {
+        for (index, shard) in self.shards.iter().enumerate() {
+            let pin = reclaim::pin();
+            let mut removed = Removed::new();
+            let mut locked = shard.lock();
+            if locked.timed() {
+                let ids = locked.ids();
+                self.expire(&mut locked, &ids, &mut removed);
+            }
+            let aftermath = locked.finish();
+            self.conclude(pin, index, &removed, aftermath);
+        }
+        for shard in &self.shards {
+            shard.lock().seal();
+        }
+        reclaim::advance();
+        for shard in &self.shards {
+            let dead = shard.lock().collect_all();
+            drop(dead);
+        }
+    }
+
+    /// Removes every entry, and keeps loads in flight from storing theirs.
+    pub(crate) fn clear(&self) {
+        for (index, shard) in self.shards.iter().enumerate() {
+            let pin = reclaim::pin();
+            let mut removed = Removed::new();
+            let mut locked = shard.lock();
+            let detached = self.flights[index].detach_all();
+            for id in locked.ids() {
+                let expired = self.expired(&locked, id);
+                self.unlink(&mut locked, id);
+                if self.watched() {
+                    removed.push((id, if expired { RemovalCause::Expired } else { RemovalCause::Explicit }));
+                }
+            }
+            let aftermath = locked.finish();
+            drop(detached);
+            self.conclude(pin, index, &removed, aftermath);
+        }
+    }
+
+    pub(crate) fn entry_count(&self) -> u64 {
+        if self.weigher.is_none() {
+            // Each entry weighs 1, and the budget is exact.
+            return self.budget.used();
+        }
+        self.shards.iter().map(|shard| shard.entries() as u64).sum()
+    }
+
+    /// Panics unless every shard is consistent and the budget is the sum of what they hold. Takes one lock after the
+    /// other: call it while nobody writes.
+    pub(crate) fn check_invariants(&self) {
+        let mut held = 0;
+        for shard in &self.shards {
+            let locked = shard.lock();
+            locked.check_invariants();
+            held += locked.weight();
+        }
+        assert_eq!(held, self.budget.used(), "the budget is the sum of the shards");
+        assert!(held <= self.budget.max(), "the bound holds");
+        for flights in &self.flights {
+            flights.check_invariants();
+        }
+    }
+}

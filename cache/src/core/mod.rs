@@ -1,0 +1,99 @@
+//! Where storage, policy and user code meet.
+//!
+//! - [`budget`]: the bound on the whole cache.
+//! - [`read`]: lookups; no lock.
+//! - [`write`](self::write): insert, update, remove; one short critical section each.
+//! - [`maintain`]: expiry, reclamation, invariants.
+//! - [`load`]: one load per key at a time.
+//!
+//! **Locks.** A shard's lock, then that shard's flights; never two shards at once. Under them runs no user code but
+//! `K: Eq`; hashing, weighing and allocation of the value happen before, listeners and drops after.
+
+pub(crate) mod budget;
+pub(crate) mod load;
+mod maintain;
+mod read;
+pub(crate) mod write;
+
+use std::hash::{BuildHasher, Hash};
+
+use budget::Budget;
+use load::Flights;
+
+use crate::clock::Ticks;
+use crate::removal::Listener;
+use crate::stats::Counters;
+use crate::store::shard::Shard;
+
+/// Decides what an entry weighs.
+pub(crate) type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u32 + Send + Sync>;
+
+/// Everything that clones of a cache share.
+pub(crate) struct Core<K, V, S> {
+    pub(crate) hasher: S,
+    pub(crate) shards: Box<[Shard<K, V>]>,
+    pub(crate) flights: Box<[Flights<K, V>]>,
+    pub(crate) budget: Budget,
+    pub(crate) weigher: Option<Weigher<K, V>>,
+    pub(crate) listener: Option<Listener<K, V>>,
+    pub(crate) counters: Option<Counters>,
+    pub(crate) ticks: Ticks,
+    /// Ticks; 0 = off.
+    pub(crate) time_to_live: u64,
+    pub(crate) time_to_idle: u64,
+    pub(crate) name: Option<Box<str>>,
+}
+
+/// A key's hash, computed once, cut into the parts that the layers use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyHash(u64);
+
+impl KeyHash {
+    /// Bucket and tag; also what the policy knows of the key.
+    #[inline]
+    pub(crate) fn low(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline]
+    fn full(self) -> u64 {
+        self.0
+    }
+
+    #[inline]
+    fn shard(self) -> usize {
+        (self.0 >> 40) as usize
+    }
+}
+
+impl<K, V, S> Core<K, V, S> {
+    #[inline]
+    pub(crate) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> KeyHash
+    where
+        S: BuildHasher,
+    {
+        // The shard, the bucket and the tag use different bits; a multiplication by an odd number and a fold make them
+        // depend on all of a weak hasher's bits.
+        let hash = self.hasher.hash_one(key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        KeyHash(hash ^ (hash >> 32))
+    }
+
+    /// The number of the shard that holds the key. The number of shards is a power of two.
+    #[inline]
+    pub(crate) fn shard_index(&self, hash: KeyHash) -> usize {
+        hash.shard() & (self.shards.len() - 1)
+    }
+
+    pub(crate) fn weigh(&self, key: &K, value: &V) -> u32 {
+        self.weigher.as_ref().map_or(1, |weigher| weigher(key, value))
+    }
+}
+
+impl<K, V, S> std::fmt::Debug for Core<K, V, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core")
+            .field("shards", &self.shards.len())
+            .field("budget", &self.budget)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,312 @@
+//! Insert, update, remove. One short critical section each.
+//!
+//! Order of a write: hash, weigh and compute deadlines; find room if the bound is reached and this shard is not the one to
+//! give it; lock; link; evict; unlock; tell the listener; drop what no reader can see any more.
+
+use std::hash::{BuildHasher, Hash};
+
+use equivalent::Equivalent;
+
+use super::budget::Budget;
+use super::{Core, KeyHash};
+use crate::reclaim::{self, Pinned};
+use crate::removal::RemovalCause;
+use crate::stats::Counter;
+use crate::store::shard::{Aftermath, Locked};
+
+/// How long an entry lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Life {
+    /// As the cache was configured.
+    Configured,
+    /// This many ticks, whatever the cache's time to live is.
+    Ticks(u64),
+}
+
+/// Entries unlinked by a write, to be reported after its lock is released.
+pub(crate) type Removed = Vec<(u32, RemovalCause)>;
+
+/// An entry ready to be linked: all user code that it needs has run.
+#[derive(Debug)]
+pub(crate) struct Fresh<K, V> {
+    pub(crate) hash: KeyHash,
+    pub(crate) key: K,
+    pub(crate) value: V,
+    pub(crate) weight: u32,
+    pub(crate) deadline: u64,
+    pub(crate) idle: u64,
+}
+
+/// Room that a write has taken from the budget or freed by eviction and not used yet. What is left goes back on drop.
+#[derive(Debug)]
+pub(crate) struct Credit<'b> {
+    budget: &'b Budget,
+    amount: u64,
+}
+
+impl Drop for Credit<'_> {
+    fn drop(&mut self) {
+        self.budget.give(self.amount);
+    }
+}
+
+impl<K, V, S> Core<K, V, S> {
+    /// Whether anybody wants to know of removed entries.
+    pub(crate) fn watched(&self) -> bool {
+        self.listener.is_some() || self.counters.is_some()
+    }
+
+    pub(crate) fn note(&self, removed: &mut Removed, id: u32, cause: RemovalCause) {
+        if self.watched() {
+            removed.push((id, cause));
+        }
+    }
+
+    /// Deadline and idle deadline of an entry written now; 0 = never.
+    pub(crate) fn deadlines(&self, life: Life) -> (u64, u64) {
+        let to_live = match life {
+            Life::Configured => self.time_to_live,
+            Life::Ticks(ticks) => ticks,
+        };
+        if self.time_to_idle == 0 && matches!(life, Life::Configured) && to_live == 0 {
+            return (0, 0);
+        }
+        let now = self.ticks.now();
+        let deadline = match life {
+            Life::Configured if to_live == 0 => 0,
+            _ => now.saturating_add(to_live),
+        };
+        let idle = if self.time_to_idle == 0 { 0 } else { now.saturating_add(self.time_to_idle) };
+        (deadline, idle)
+    }
+
+    /// Weighs and dates an entry. Runs the weigher.
+    pub(crate) fn fresh(&self, hash: KeyHash, key: K, value: V, life: Life) -> Fresh<K, V> {
+        let weight = self.weigh(&key, &value);
+        let (deadline, idle) = self.deadlines(life);
+        Fresh { hash, key, value, weight, deadline, idle }
+    }
+
+    /// Frees room in other shards, where this one holds less than its share of a full cache.
+    pub(crate) fn gather(&self, own: usize, need: u64) -> Credit<'_> {
+        let mut credit = Credit { budget: &self.budget, amount: 0 };
+        let room = self.budget.room();
+        if room >= need || self.shards.len() == 1 {
+            return credit;
+        }
+        let shard = &self.shards[own];
+        let held = shard.weight();
+        let fair = shard.share() - shard.share() / 8;
+        let from_own = (held.saturating_add(need)).saturating_sub(fair).min(held).min(need);
+        let short = (need - room).saturating_sub(from_own);
+        if short > 0 {
+            self.gather_from_others(own, short, &mut credit);
+        }
+        credit
+    }
+
+    #[cold]
+    fn gather_from_others(&self, own: usize, short: u64, credit: &mut Credit<'_>) {
+        let count = self.shards.len();
+        // First those that hold more than their share; one of them exists while the cache is full and we are below ours.
+        for above_share in [true, false] {
+            for step in 1..count {
+                let index = (own + step) % count;
+                let shard = &self.shards[index];
+                if credit.amount >= short {
+                    return;
+                }
+                if above_share && shard.weight() <= shard.share() {
+                    continue;
+                }
+                let pin = reclaim::pin();
+                let mut locked = shard.lock();
+                let mut removed = Removed::new();
+                while credit.amount < short && !(above_share && locked.weight() <= shard.share()) {
+                    let Some(id) = locked.evict() else { break };
+                    credit.amount += u64::from(locked.weight_of(id));
+                    self.note(&mut removed, id, RemovalCause::Size);
+                }
+                let aftermath = locked.finish();
+                self.conclude(pin, index, &removed, aftermath);
+            }
+        }
+    }
+
+    /// Makes room for `need` more weight, of which `held` is in the budget already under `newcomer`'s name. Evicts in
+    /// this shard where the budget has none. False if the newcomer itself had to go.
+    fn make_room(
+        &self,
+        locked: &mut Locked<'_, K, V>,
+        newcomer: u32,
+        (held, need): (u64, u64),
+        credit: &mut Credit<'_>,
+        removed: &mut Removed,
+    ) -> bool {
+        let mut evicted = false;
+        loop {
+            let missing = need.saturating_sub(credit.amount);
+            if missing == 0 || self.budget.try_take(missing) {
+                credit.amount = credit.amount.saturating_sub(need);
+                if !evicted {
+                    locked.settle();
+                }
+                return true;
+            }
+            evicted = true;
+            match locked.evict() {
+                Some(victim) => {
+                    self.note(removed, victim, RemovalCause::Size);
+                    if victim == newcomer {
+                        credit.amount += held;
+                        return false;
+                    }
+                    credit.amount += u64::from(locked.weight_of(victim));
+                }
+                // All that is left here is pinned, or another write holds the room: the newcomer gives way.
+                None => {
+                    locked.remove(newcomer);
+                    self.note(removed, newcomer, RemovalCause::Size);
+                    credit.amount += held;
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Links an entry under the shard's lock: a new value in the place of the old, or a new entry.
+    pub(crate) fn link(
+        &self,
+        locked: &mut Locked<'_, K, V>,
+        old: Option<u32>,
+        fresh: Fresh<K, V>,
+        credit: &mut Credit<'_>,
+        removed: &mut Removed,
+    ) {
+        let Fresh { hash, key, value, weight, deadline, idle } = fresh;
+        let Some(old) = old else {
+            let id = locked.admit(hash.low(), key, value, weight, deadline, idle);
+            if self.make_room(locked, id, (0, u64::from(weight)), credit, removed) {
+                locked.publish(id);
+            }
+            return;
+        };
+        let held = u64::from(locked.weight_of(old));
+        let cause = if self.expired(locked, old) { RemovalCause::Expired } else { RemovalCause::Replaced };
+        let id = locked.update(old, key, value, weight, deadline, idle);
+        self.note(removed, old, cause);
+        let weight = u64::from(weight);
+        if weight > held {
+            self.make_room(locked, id, (held, weight - held), credit, removed);
+        } else {
+            credit.amount += held - weight;
+        }
+    }
+
+    /// Whether a linked entry's time is over.
+    pub(crate) fn expired(&self, locked: &Locked<'_, K, V>, id: u32) -> bool {
+        locked.times(id).is_some_and(|times| times.end() != 0 && times.expired(self.ticks.now()))
+    }
+
+    /// After the unlock: statistics, the listener, the dead.
+    pub(crate) fn conclude(&self, pin: Pinned, shard: usize, removed: &Removed, aftermath: Aftermath<K, V>) {
+        if let Some(counters) = &self.counters {
+            for &(_, cause) in removed {
+                counters.add(Counter::removal(cause), 1);
+            }
+        }
+        if let Some(listener) = &self.listener {
+            for &(id, cause) in removed {
+                let node = self.shards[shard].unlinked_node(&pin, id);
+                listener.call(&node.key, &node.value, cause, self.counters.as_ref());
+            }
+        }
+        // Our own pin would hold back what was unlinked under it.
+        drop(pin);
+        if aftermath.push {
+            reclaim::advance();
+        }
+        drop(aftermath.dead);
+    }
+
+    /// Unlinks an entry and gives its room back.
+    pub(crate) fn unlink(&self, locked: &mut Locked<'_, K, V>, id: u32) {
+        let weight = u64::from(locked.weight_of(id));
+        locked.remove(id);
+        self.budget.give(weight);
+    }
+}
+
+impl<K, V, S> Core<K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    /// Inserts or replaces.
+    pub(crate) fn insert(&self, key: K, value: V, life: Life) {
+        let hash = self.hash(&key);
+        let fresh = self.fresh(hash, key, value, life);
+        if u64::from(fresh.weight) > self.budget.max() {
+            self.refuse(fresh);
+            return;
+        }
+        let index = self.shard_index(hash);
+        let pin = reclaim::pin();
+        let mut removed = Removed::new();
+        // Before the lock: this may evict in other shards.
+        let mut credit = self.gather(index, u64::from(fresh.weight));
+        let mut locked = self.shards[index].lock();
+        self.flights[index].detach(hash, &fresh.key);
+        let old = locked.find(hash.low(), |candidate| *candidate == fresh.key);
+        self.link(&mut locked, old, fresh, &mut credit, &mut removed);
+        self.sweep_a_little(&mut locked, &mut removed);
+        let aftermath = locked.finish();
+        drop(credit);
+        self.conclude(pin, index, &removed, aftermath);
+    }
+
+    /// An entry heavier than the whole cache: the old value goes, the new one is reported as evicted for its size.
+    #[cold]
+    fn refuse(&self, fresh: Fresh<K, V>) {
+        let Fresh { key, value, .. } = fresh;
+        self.remove(&key, RemovalCause::Replaced, |_, _| ());
+        if let Some(counters) = &self.counters {
+            counters.add(Counter::removal(RemovalCause::Size), 1);
+        }
+        if let Some(listener) = &self.listener {
+            listener.call(&key, &value, RemovalCause::Size, self.counters.as_ref());
+        }
+    }
+
+    /// Removes an entry; hands key and value to `take` if it was alive, after the unlock.
+    pub(crate) fn remove<Q, R>(
+        &self,
+        key: &Q,
+        cause: RemovalCause,
+        take: impl FnOnce(&K, &V) -> R,
+    ) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = self.hash(key);
+        let index = self.shard_index(hash);
+        let pin = reclaim::pin();
+        let mut removed = Removed::new();
+        let mut locked = self.shards[index].lock();
+        self.flights[index].detach(hash, key);
+        let id = locked.find(hash.low(), |candidate| key.equivalent(candidate));
+        let mut taken = None;
+        if let Some(id) = id {
+            let expired = self.expired(&locked, id);
+            if !expired {
+                taken = Some(locked.pinned_node(&pin, id));
+            }
+            self.unlink(&mut locked, id);
+            self.note(&mut removed, id, if expired { RemovalCause::Expired } else { cause });
+        }
+        let aftermath = locked.finish();
+        let taken = taken.map(|node| take(&node.key, &node.value));
+        self.conclude(pin, index, &removed, aftermath);
+        taken
+    }
+}

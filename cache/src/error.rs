@@ -1,0 +1,19 @@
+//! What can be wrong with a configuration.
+
+/// A setting that a cache can't be built with. Names the field.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// `max_capacity` and `max_weight` bound different things; one of them must go.
+    #[error("max_capacity: both max_capacity and max_weight are set; choose one")]
+    TwoBounds,
+    /// `max_weight` counts what `weigher` returns, so it needs one.
+    #[error("max_weight: set a weigher as well, it says what an entry weighs")]
+    NoWeigher,
+    /// `weigher` has no effect without `max_weight`.
+    #[error("weigher: set max_weight as well, max_capacity counts entries")]
+    NoMaxWeight,
+    /// The number of shards must be a power of two between 1 and 65,536.
+    #[error("shards: {0} is not a power of two between 1 and 65536")]
+    Shards(usize),
+}

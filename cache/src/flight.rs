@@ -1,0 +1,146 @@
+//! One load in flight: who leads it, who waits for it, how it ended.
+//!
+//! The outcome is set once; then all waiters are woken. A waiter checks the outcome under the queue's lock before it
+//! joins, so none is missed. Values are cloned from the outcome outside every lock.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::thread::{self, ThreadId};
+
+use parking_lot::Mutex;
+
+use crate::waiter::Waiter;
+
+/// How a load ended.
+#[derive(Debug)]
+pub(crate) enum Outcome<V> {
+    Loaded(V),
+    /// The loader's error, shared by all who waited.
+    Failed(Arc<dyn Any + Send + Sync>),
+    /// The leader was dropped or panicked: whoever waits tries again and one of them leads.
+    Abandoned,
+}
+
+#[derive(Debug)]
+pub(crate) struct Flight<V> {
+    outcome: OnceLock<Outcome<V>>,
+    queue: Mutex<Queue>,
+    /// The thread that runs a blocking load; its own second request for the key can never be answered.
+    leader: Option<ThreadId>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    next: u64,
+    waiters: BTreeMap<u64, Waiter>,
+}
+
+impl<V> Flight<V> {
+    pub(crate) fn new(blocking: bool) -> Self {
+        Self {
+            outcome: OnceLock::new(),
+            queue: Mutex::new(Queue::default()),
+            leader: blocking.then(|| thread::current().id()),
+        }
+    }
+
+    /// Whether this thread is in the middle of this very load.
+    pub(crate) fn is_led_by_this_thread(&self) -> bool {
+        self.leader == Some(thread::current().id())
+    }
+
+    pub(crate) fn outcome(&self) -> Option<&Outcome<V>> {
+        self.outcome.get()
+    }
+
+    pub(crate) fn has_waiters(&self) -> bool {
+        !self.queue.lock().waiters.is_empty()
+    }
+
+    /// Ends the flight and wakes everybody. Only the first call counts.
+    pub(crate) fn complete(&self, outcome: Outcome<V>) {
+        if self.outcome.set(outcome).is_err() {
+            return;
+        }
+        let waiters = std::mem::take(&mut self.queue.lock().waiters);
+        for waiter in waiters.into_values() {
+            waiter.wake();
+        }
+    }
+
+    /// Joins the queue, or returns the outcome if there is one already. A second call with the ticket of the first
+    /// replaces the waiter.
+    fn join(&self, ticket: &mut Option<u64>, waiter: Waiter) -> Option<&Outcome<V>> {
+        let mut queue = self.queue.lock();
+        let outcome = self.outcome.get();
+        if outcome.is_none() {
+            let ticket = *ticket.get_or_insert_with(|| {
+                queue.next += 1;
+                queue.next
+            });
+            let replaced = queue.waiters.insert(ticket, waiter);
+            drop(queue);
+            drop(replaced);
+        }
+        outcome
+    }
+
+    fn leave(&self, ticket: u64) {
+        let waiter = self.queue.lock().waiters.remove(&ticket);
+        drop(waiter);
+    }
+
+    /// Blocks until the load ends.
+    pub(crate) fn wait(&self) -> &Outcome<V> {
+        let mut ticket = None;
+        loop {
+            if let Some(outcome) = self.outcome.get() {
+                return outcome;
+            }
+            if ticket.is_none()
+                && let Some(outcome) = self.join(&mut ticket, Waiter::Thread(thread::current()))
+            {
+                return outcome;
+            }
+            thread::park();
+        }
+    }
+
+    /// Waits for the end of the load as a task.
+    pub(crate) fn waiting(&self) -> Waiting<'_, V> {
+        Waiting { flight: self, ticket: None }
+    }
+}
+
+/// Resolves when the load has ended. Dropping it leaves the queue.
+#[derive(Debug)]
+pub(crate) struct Waiting<'f, V> {
+    flight: &'f Flight<V>,
+    ticket: Option<u64>,
+}
+
+impl<'f, V> Future for Waiting<'f, V> {
+    type Output = &'f Outcome<V>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let flight = self.flight;
+        match flight.join(&mut self.ticket, Waiter::Task(context.waker().clone())) {
+            Some(outcome) => {
+                self.ticket = None;
+                Poll::Ready(outcome)
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<V> Drop for Waiting<'_, V> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.flight.leave(ticket);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Loading on a miss: the two drivers, blocking and async, over one state machine (`core::load`, `flight`).
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::Cache;
+use crate::clock::nanos;
+use crate::core::load::Boarding;
+use crate::core::write::Life;
+use crate::flight::Outcome;
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq,
+    V: Clone,
+    S: BuildHasher,
+{
+    /// The value of a key, from `init` if it is missing. Of all threads and tasks that ask for one key at once, one runs
+    /// its `init`; the others wait for its value.
+    ///
+    /// A write or invalidation of the key while `init` runs wins: all who wait get the loaded value, and it is not stored.
+    /// If `init` panics, the panic goes to its own caller and one of those who wait runs its own.
+    ///
+    /// ```
+    /// let cache = millpond_cache::Cache::new(100);
+    /// assert_eq!(cache.get_or_insert_with(2, || "two"), "two");
+    /// assert_eq!(cache.get_or_insert_with(2, || unreachable!()), "two");
+    /// ```
+    ///
+    /// # Panics
+    /// If `init` asks this cache for the same key again, which could never be answered.
+    pub fn get_or_insert_with(&self, key: K, init: impl FnOnce() -> V) -> V {
+        match self.try_get_or_insert_with(key, || Ok::<V, Infallible>(init())) {
+            Ok(value) => value,
+            Err(never) => match *never {},
+        }
+    }
+
+    /// As [`get_or_insert_with`](Self::get_or_insert_with), for a loader that can fail. Errors are not cached.
+    ///
+    /// ```
+    /// let cache = millpond_cache::Cache::new(100);
+    /// let parsed = cache.try_get_or_insert_with("7", || "7".parse::<i32>());
+    /// assert_eq!(parsed.unwrap(), 7);
+    /// assert!(cache.try_get_or_insert_with("x", || "x".parse::<i32>()).is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// The loader's error, shared by all who waited for this load.
+    ///
+    /// # Panics
+    /// If `init` asks this cache for the same key again.
+    pub fn try_get_or_insert_with<E>(&self, key: K, init: impl FnOnce() -> Result<V, E>) -> Result<V, Arc<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        self.drive_blocking(key, || Ok((init()?, Life::Configured)))
+    }
+
+    /// As [`try_get_or_insert_with`](Self::try_get_or_insert_with); the loader also says how long its value lives, for
+    /// example shorter for "there is no such thing". `None`: as the cache was configured.
+    ///
+    /// # Errors
+    /// The loader's error, shared by all who waited for this load.
+    ///
+    /// # Panics
+    /// If `init` asks this cache for the same key again.
+    pub fn try_get_or_insert_with_ttl<E>(
+        &self,
+        key: K,
+        init: impl FnOnce() -> Result<(V, Option<Duration>), E>,
+    ) -> Result<V, Arc<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        self.drive_blocking(key, || init().map(with_life))
+    }
+
+    /// The value of a key, from the future `init` if it is missing; otherwise as
+    /// [`get_or_insert_with`](Self::get_or_insert_with). Works in any runtime, and together with blocking callers.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let cache = millpond_cache::Cache::new(100);
+    /// assert_eq!(cache.get_or_insert_with_async(2, async { "two" }).await, "two");
+    /// # });
+    /// ```
+    ///
+    /// # Cancellation
+    /// Dropping the returned future drops `init` if it was running; then one of those who wait runs its own. A future that
+    /// is kept but no longer polled holds up the others: do not park it in a `select!` arm.
+    pub async fn get_or_insert_with_async(&self, key: K, init: impl Future<Output = V>) -> V {
+        let init = async { Ok::<_, Infallible>((init.await, Life::Configured)) };
+        match self.drive_async(key, init).await {
+            Ok(value) => value,
+            Err(never) => match *never {},
+        }
+    }
+
+    /// As [`get_or_insert_with_async`](Self::get_or_insert_with_async), for a loader that can fail. Errors are not cached.
+    ///
+    /// # Errors
+    /// The loader's error, shared by all who waited for this load.
+    ///
+    /// # Cancellation
+    /// As for [`get_or_insert_with_async`](Self::get_or_insert_with_async).
+    pub async fn try_get_or_insert_with_async<E>(
+        &self,
+        key: K,
+        init: impl Future<Output = Result<V, E>>,
+    ) -> Result<V, Arc<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        self.drive_async(key, async { Ok((init.await?, Life::Configured)) }).await
+    }
+
+    /// As [`try_get_or_insert_with_ttl`](Self::try_get_or_insert_with_ttl), with a future.
+    ///
+    /// # Errors
+    /// The loader's error, shared by all who waited for this load.
+    ///
+    /// # Cancellation
+    /// As for [`get_or_insert_with_async`](Self::get_or_insert_with_async).
+    pub async fn try_get_or_insert_with_ttl_async<E>(
+        &self,
+        key: K,
+        init: impl Future<Output = Result<(V, Option<Duration>), E>>,
+    ) -> Result<V, Arc<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        self.drive_async(key, async { init.await.map(with_life) }).await
+    }
+
+    fn drive_blocking<E>(&self, mut key: K, init: impl FnOnce() -> Result<(V, Life), E>) -> Result<V, Arc<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        loop {
+            if let Some(value) = self.get(&key) {
+                return Ok(value);
+            }
+            match self.core.board(key, true) {
+                Boarding::Hit(value) => return Ok(value),
+                Boarding::Lead(leader) => {
+                    return match init() {
+                        Ok((value, life)) => Ok(leader.loaded(value, life)),
+                        Err(error) => {
+                            let error = Arc::new(error);
+                            leader.failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>);
+                            Err(error)
+                        }
+                    };
+                }
+                Boarding::Wait(flight, handed_back) => {
+                    assert!(
+                        !flight.is_led_by_this_thread(),
+                        "recursive load: a loader asked the cache for the key it is loading"
+                    );
+                    if let Some(answer) = answer(flight.wait()) {
+                        return answer;
+                    }
+                    key = handed_back;
+                }
+            }
+        }
+    }
+
+    async fn drive_async<E>(
+        &self,
+        mut key: K,
+        init: impl Future<Output = Result<(V, Life), E>>,
+    ) -> Result<V, Arc<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        loop {
+            if let Some(value) = self.get(&key) {
+                return Ok(value);
+            }
+            match self.core.board(key, false) {
+                Boarding::Hit(value) => return Ok(value),
+                Boarding::Lead(leader) => {
+                    return match init.await {
+                        Ok((value, life)) => Ok(leader.loaded(value, life)),
+                        Err(error) => {
+                            let error = Arc::new(error);
+                            leader.failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>);
+                            Err(error)
+                        }
+                    };
+                }
+                Boarding::Wait(flight, handed_back) => {
+                    if let Some(answer) = answer(flight.waiting().await) {
+                        return answer;
+                    }
+                    key = handed_back;
+                }
+            }
+        }
+    }
+}
+
+fn with_life<V>((value, ttl): (V, Option<Duration>)) -> (V, Life) {
+    (value, ttl.map_or(Life::Configured, |ttl| Life::Ticks(nanos(ttl))))
+}
+
+/// What an ended flight means for one who waited; `None`: try again.
+fn answer<V: Clone, E: Send + Sync + 'static>(outcome: &Outcome<V>) -> Option<Result<V, Arc<E>>> {
+    match outcome {
+        Outcome::Loaded(value) => Some(Ok(value.clone())),
+        // Another caller's error of another type can't be ours: load for ourselves.
+        Outcome::Failed(error) => Arc::clone(error).downcast::<E>().ok().map(Err),
+        Outcome::Abandoned => None,
+    }
+}

@@ -1,0 +1,14 @@
+//! When may memory that a reader might still see be reused? Epochs, with the cost on the side that frees.
+//!
+//! - [`domain`]: the epoch clock, who is pinned, and what is safe to free.
+//! - [`local`]: this thread's participant; [`pin`].
+//! - [`barrier`]: the pair of fences, cheap for readers and dear for the one that frees.
+
+mod barrier;
+pub(crate) mod domain;
+mod local;
+
+#[cfg(not(millpond_loom))]
+pub(crate) use local::{advance, pin, safe, seal, stripe};
+
+pub(crate) use domain::Pinned;

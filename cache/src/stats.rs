@@ -1,0 +1,172 @@
+//! Statistics: striped counters, so that recording does not make threads share a cache line.
+//!
+//! Each thread adds to the stripe of its own number. The sum is exact once the threads are at rest.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+
+use crate::reclaim;
+use crate::removal::RemovalCause;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug)]
+#[repr(usize)]
+pub(crate) enum Counter {
+    Hits,
+    Misses,
+    LoadSuccesses,
+    LoadFailures,
+    LoadNanos,
+    RemovedExplicitly,
+    Replaced,
+    Expired,
+    Evicted,
+    ListenerPanics,
+}
+
+const COUNTERS: usize = 10;
+
+impl Counter {
+    pub(crate) fn removal(cause: RemovalCause) -> Self {
+        match cause {
+            RemovalCause::Explicit => Self::RemovedExplicitly,
+            RemovalCause::Replaced => Self::Replaced,
+            RemovalCause::Expired => Self::Expired,
+            RemovalCause::Size => Self::Evicted,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Counters {
+    stripes: Box<[CachePadded<[AtomicU64; COUNTERS]>]>,
+}
+
+impl Counters {
+    pub(crate) fn new() -> Self {
+        let cores = std::thread::available_parallelism().map_or(4, usize::from);
+        Self { stripes: (0..cores.next_power_of_two()).map(|_| CachePadded::default()).collect() }
+    }
+
+    #[inline]
+    pub(crate) fn add(&self, counter: Counter, amount: u64) {
+        let stripe = reclaim::stripe() as usize & (self.stripes.len() - 1);
+        self.stripes[stripe][counter as usize].fetch_add(amount, Ordering::Relaxed);
+    }
+
+    fn sum(&self, counter: Counter) -> u64 {
+        self.stripes
+            .iter()
+            .fold(0, |sum, stripe| sum.wrapping_add(stripe[counter as usize].load(Ordering::Relaxed)))
+    }
+
+    pub(crate) fn snapshot(&self) -> Stats {
+        Stats {
+            hits: self.sum(Counter::Hits),
+            misses: self.sum(Counter::Misses),
+            load_successes: self.sum(Counter::LoadSuccesses),
+            load_failures: self.sum(Counter::LoadFailures),
+            load_time: Duration::from_nanos(self.sum(Counter::LoadNanos)),
+            removed: self.sum(Counter::RemovedExplicitly),
+            replaced: self.sum(Counter::Replaced),
+            expired: self.sum(Counter::Expired),
+            evicted: self.sum(Counter::Evicted),
+            listener_panics: self.sum(Counter::ListenerPanics),
+        }
+    }
+}
+
+/// Counts since the cache was built; all zero unless [`CacheBuilder::record_stats`](crate::CacheBuilder::record_stats)
+/// is on.
+///
+/// Exact when no call is in progress; while calls run, each figure is a recent one, and figures of one snapshot may differ
+/// by the calls that ran meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    hits: u64,
+    misses: u64,
+    load_successes: u64,
+    load_failures: u64,
+    load_time: Duration,
+    removed: u64,
+    replaced: u64,
+    expired: u64,
+    evicted: u64,
+    listener_panics: u64,
+}
+
+impl Stats {
+    /// Lookups that found a live entry.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        self.hits
+    }
+
+    /// Lookups that found none, the first look of a loading call included.
+    #[must_use]
+    pub fn misses(&self) -> u64 {
+        self.misses
+    }
+
+    /// Hits and misses.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.hits + self.misses
+    }
+
+    /// Hits per lookup, from 0 to 1; 1 if there was no lookup.
+    #[must_use]
+    pub fn hit_ratio(&self) -> f64 {
+        if self.requests() == 0 { 1.0 } else { self.hits as f64 / self.requests() as f64 }
+    }
+
+    /// Loaders that returned a value.
+    #[must_use]
+    pub fn load_successes(&self) -> u64 {
+        self.load_successes
+    }
+
+    /// Loaders that returned an error.
+    #[must_use]
+    pub fn load_failures(&self) -> u64 {
+        self.load_failures
+    }
+
+    /// Time spent in loaders that ended, in sum.
+    #[must_use]
+    pub fn load_time(&self) -> Duration {
+        self.load_time
+    }
+
+    /// Entries removed by the caller ([`RemovalCause::Explicit`]).
+    #[must_use]
+    pub fn removed(&self) -> u64 {
+        self.removed
+    }
+
+    /// Values replaced by a write ([`RemovalCause::Replaced`]).
+    #[must_use]
+    pub fn replaced(&self) -> u64 {
+        self.replaced
+    }
+
+    /// Entries whose time was over ([`RemovalCause::Expired`]), counted when they are removed.
+    #[must_use]
+    pub fn expired(&self) -> u64 {
+        self.expired
+    }
+
+    /// Entries evicted because the cache was full ([`RemovalCause::Size`]).
+    #[must_use]
+    pub fn evictions(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Calls of the eviction listener that panicked.
+    #[must_use]
+    pub fn listener_panics(&self) -> u64 {
+        self.listener_panics
+    }
+}

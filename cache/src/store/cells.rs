@@ -1,0 +1,149 @@
+//! Cells: equal pieces of raw memory that never move, addressed by a `u32`.
+//!
+//! Cells come in chunks; a directory maps the upper bits of an id to its chunk. Growing adds a chunk and, now and then,
+//! a directory of twice the size: nothing is copied but pointers, so no insert pays for all that came before it, and an
+//! address stays valid until the cache is dropped. A `u32` in place of a pointer halves the table and the links, and a
+//! stale id is a failed check where a stale pointer is undefined behaviour.
+//!
+//! Each cell begins with a [`Header`], so that the eviction policy reads entries without knowing their types.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use crate::policy::{Entries, Header};
+
+/// Chunks aim at this size: large enough that a directory entry costs nothing per cell, small enough for a small cache.
+const CHUNK_BYTES: usize = 32 * 1024;
+
+/// Directories double; none is freed before the cache, because a reader may hold the previous one.
+const FIRST_DIRECTORY: usize = 8;
+
+/// The readers' part: from an id to an address in two loads and a multiplication.
+#[derive(Debug)]
+pub(crate) struct Cells {
+    // Invariant: points to an array that holds a valid chunk pointer for each id that was ever handed out; it is replaced
+    // only by a longer copy, and every array lives as long as the `Allocator`, which the shard keeps as long as `self`.
+    directory: AtomicPtr<AtomicPtr<u8>>,
+    shift: u32,
+    stride: u32,
+}
+
+/// The writer's part: which cells are free. Guarded by the shard's lock.
+#[derive(Debug)]
+pub(crate) struct Allocator {
+    free: Vec<u32>,
+    /// Ids below this were handed out at least once. Id 0 is never used: in the table it means "no cell".
+    next: u32,
+    directories: Vec<Box<[AtomicPtr<u8>]>>,
+    chunks: Vec<NonNull<u8>>,
+    chunk: Layout,
+}
+
+// SAFETY: the allocator owns its chunks alone; the pointers are not tied to a thread.
+#[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+unsafe impl Send for Allocator {}
+
+impl Cells {
+    /// Cells for values of `layout`; `expected` cells decide the size of a chunk.
+    pub(crate) fn new(layout: Layout, expected: u64) -> (Self, Allocator) {
+        let layout = layout.pad_to_align();
+        let by_bytes = (CHUNK_BYTES / layout.size().max(1)).max(1).ilog2().clamp(2, 12);
+        let by_count = (expected / 4).max(1).ilog2().clamp(2, 12);
+        let shift = by_bytes.min(by_count);
+        let cells_per_chunk = 1u32 << shift;
+        let size =
+            layout.size().checked_mul(cells_per_chunk as usize).expect("a chunk fits the address space");
+        let chunk =
+            Layout::from_size_align(size, layout.align().max(64)).expect("a chunk fits the address space");
+        let first: Box<[AtomicPtr<u8>]> = (0..FIRST_DIRECTORY).map(|_| AtomicPtr::default()).collect();
+        let allocator =
+            Allocator { free: Vec::new(), next: 1, directories: vec![first], chunks: Vec::new(), chunk };
+        let stride = u32::try_from(layout.size()).expect("an entry is smaller than 4 GiB");
+        let cells = Self { directory: AtomicPtr::default(), shift, stride };
+        cells.directory.store(allocator.directories[0].as_ptr().cast_mut(), Ordering::Release);
+        (cells, allocator)
+    }
+
+    /// The address of a cell that was handed out.
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    pub(crate) fn address(&self, id: u32) -> *mut u8 {
+        debug_assert_ne!(id, 0, "0 means no cell");
+        let directory = self.directory.load(Ordering::Acquire);
+        let chunk = (id >> self.shift) as usize;
+        let offset = (id & ((1 << self.shift) - 1)) as usize * self.stride as usize;
+        // SAFETY: `id` was handed out by the allocator, and whoever gave it to us published it after the directory that
+        // covers it (release store of the table slot, acquire load by the reader), so `chunk` is inside the array.
+        let entry = unsafe { &*directory.add(chunk) };
+        let chunk = entry.load(Ordering::Acquire);
+        // SAFETY: the chunk holds `1 << shift` cells of `stride` bytes, and the offset is that of one of them.
+        unsafe { chunk.add(offset) }
+    }
+}
+
+impl Entries for Cells {
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    fn header(&self, slot: u32) -> &Header {
+        // SAFETY: a cell begins with a `Header` (`Node` is `repr(C)`), chunks start zeroed, which is a valid header, and
+        // the header of a cell is only rewritten by the holder of the shard's lock while nobody can refer to the cell.
+        unsafe { &*self.address(slot).cast::<Header>() }
+    }
+}
+
+impl Allocator {
+    /// A free cell; its bytes are whatever was there before.
+    pub(crate) fn take(&mut self, cells: &Cells) -> u32 {
+        if let Some(id) = self.free.pop() {
+            return id;
+        }
+        let id = self.next;
+        if (id as usize) >> cells.shift >= self.chunks.len() {
+            self.add_chunk(cells);
+        }
+        self.next = id.checked_add(1).expect("a shard holds at most 2^32 - 1 entries");
+        id
+    }
+
+    /// Gives a cell back. The caller has moved its contents out, and no reader can reach it.
+    pub(crate) fn give(&mut self, id: u32) {
+        debug_assert!(id != 0 && id < self.next);
+        self.free.push(id);
+    }
+
+    /// Cells that are handed out now.
+    pub(crate) fn in_use(&self) -> usize {
+        (self.next - 1) as usize - self.free.len()
+    }
+
+    #[cold]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    fn add_chunk(&mut self, cells: &Cells) {
+        // SAFETY: the layout's size is not zero, a header alone has eight bytes.
+        let chunk = unsafe { alloc_zeroed(self.chunk) };
+        let Some(chunk) = NonNull::new(chunk) else { handle_alloc_error(self.chunk) };
+        let index = self.chunks.len();
+        self.chunks.push(chunk);
+        let current = self.directories.last().expect("there is always a directory");
+        if index < current.len() {
+            current[index].store(chunk.as_ptr(), Ordering::Release);
+            return;
+        }
+        let longer: Box<[AtomicPtr<u8>]> = (0..current.len() * 2)
+            .map(|i| AtomicPtr::new(self.chunks.get(i).map_or(std::ptr::null_mut(), |c| c.as_ptr())))
+            .collect();
+        cells.directory.store(longer.as_ptr().cast_mut(), Ordering::Release);
+        self.directories.push(longer);
+    }
+}
+
+impl Drop for Allocator {
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    fn drop(&mut self) {
+        for chunk in &self.chunks {
+            // SAFETY: each chunk came from `alloc_zeroed` with this layout and is freed once.
+            unsafe { dealloc(chunk.as_ptr(), self.chunk) };
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Where entries live: cells that never move, a table that finds them, and a shard that holds both under one lock.
+//!
+//! - [`cells`]: fixed-size cells of raw memory, addressed by a `u32`; knows neither keys nor values.
+//! - [`node`]: the typed view of a cell.
+//! - [`table`]: hash to cell, read without a lock.
+//! - [`limbo`]: cells that a reader may still see.
+//! - [`times`]: deadlines, allocated only for shards that have one.
+//! - [`shard`]: all of it behind one mutex for writers, and the lock-free lookup.
+
+pub(crate) mod cells;
+pub(crate) mod limbo;
+pub(crate) mod node;
+pub(crate) mod shard;
+pub(crate) mod table;
+pub(crate) mod times;

@@ -1,0 +1,259 @@
+//! From a hash to a cell: an open-addressing table with one writer and any number of readers that take no lock.
+//!
+//! A bucket is one cache line: twelve one-byte tags, twelve cell ids, and a count of the entries that wanted this bucket
+//! and had to go further. A lookup compares the tags of a bucket eight at a time within a machine word, follows only ids
+//! whose tag fits, and stops at the first bucket that nobody overflowed: no tombstones, so churn never needs a rehash.
+//! The overflow counts are those of Facebook's F14 (N. Bronson, X. Shi, 2019).
+//!
+//! The writer holds the shard's lock. It stores an id before its tag and clears the tag before the id, so that a reader
+//! that sees a tag sees an id that is or was valid; ids read under a pin stay readable (see `reclaim`).
+
+use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
+
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+const SLOTS: usize = 12;
+const LSB: u64 = 0x0101_0101_0101_0101;
+const MSB: u64 = 0x8080_8080_8080_8080;
+/// In the second tag word the upper half counts overflow; filled with ones it matches no tag and is not free.
+const NOT_TAGS: u64 = 0xffff_ffff_0000_0000;
+const ONE_OVERFLOW: u64 = 1 << 32;
+
+/// Entries a bucket holds on average when the table is as full as it may be (85 %).
+const FULL_NUMERATOR: usize = 51;
+const FULL_DENOMINATOR: usize = 5;
+
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct Bucket {
+    tags: [AtomicU64; 2],
+    ids: [AtomicU32; SLOTS],
+}
+
+/// A table of a fixed size. Growth is the shard's affair.
+#[derive(Debug)]
+pub(crate) struct Table {
+    buckets: Box<[Bucket]>,
+}
+
+#[inline]
+fn tag(hash: u32) -> u8 {
+    let tag = hash as u8;
+    tag + u8::from(tag == 0)
+}
+
+/// A mask with the top bit of each byte that is zero in `word`. Exact at its lowest set bit; above it a byte of one may be
+/// taken for zero, which costs a comparison of keys.
+#[inline]
+fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(LSB) & !word & MSB
+}
+
+#[inline]
+fn lowest(mask: u64) -> usize {
+    (mask.trailing_zeros() / 8) as usize
+}
+
+impl Table {
+    /// A table for `entries` entries. The memory is zeroed by the allocator, which for a large one costs nothing until
+    /// it is touched.
+    pub(crate) fn for_entries(entries: usize) -> Self {
+        Self::with_buckets(entries.saturating_mul(FULL_DENOMINATOR).div_ceil(FULL_NUMERATOR).max(1))
+    }
+
+    #[expect(unsafe_code, reason = "docs/unsafe.md: table")]
+    fn with_buckets(count: usize) -> Self {
+        #[cfg(millpond_loom)]
+        {
+            let buckets = (0..count)
+                .map(|_| Bucket {
+                    tags: std::array::from_fn(|_| AtomicU64::new(0)),
+                    ids: std::array::from_fn(|_| AtomicU32::new(0)),
+                })
+                .collect();
+            Self { buckets }
+        }
+        #[cfg(not(millpond_loom))]
+        {
+            let layout = Layout::array::<Bucket>(count).expect("a table fits the address space");
+            // SAFETY: the size is not zero, `count` is at least 1.
+            let memory = unsafe { alloc_zeroed(layout) }.cast::<Bucket>();
+            if memory.is_null() {
+                handle_alloc_error(layout);
+            }
+            let buckets = std::ptr::slice_from_raw_parts_mut(memory, count);
+            // SAFETY: allocated by the global allocator with the layout of `[Bucket; count]`; zero bytes are a valid bucket.
+            Self { buckets: unsafe { Box::from_raw(buckets) } }
+        }
+    }
+
+    /// Entries that fit before the table should grow.
+    pub(crate) fn capacity(&self) -> usize {
+        self.buckets.len() * FULL_NUMERATOR / FULL_DENOMINATOR
+    }
+
+    pub(crate) fn buckets(&self) -> usize {
+        self.buckets.len()
+    }
+
+    #[inline]
+    fn home(&self, hash: u32) -> usize {
+        // Multiply and shift (D. Lemire): any number of buckets, by the upper bits; the tag uses the lowest.
+        ((u64::from(hash) * self.buckets.len() as u64) >> 32) as usize
+    }
+
+    #[inline]
+    fn next(&self, bucket: usize) -> usize {
+        if bucket + 1 == self.buckets.len() { 0 } else { bucket + 1 }
+    }
+
+    /// Calls `check` with each cell that may hold the key until it returns something.
+    #[inline]
+    pub(crate) fn find<R>(&self, hash: u32, mut check: impl FnMut(u32) -> Option<R>) -> Option<R> {
+        let needle = u64::from(tag(hash)) * LSB;
+        let mut index = self.home(hash);
+        for _ in 0..self.buckets.len() {
+            let bucket = &self.buckets[index];
+            let mut mask = zero_bytes(bucket.tags[0].load(Ordering::Acquire) ^ needle);
+            while mask != 0 {
+                let id = bucket.ids[lowest(mask)].load(Ordering::Acquire);
+                if id != 0
+                    && let Some(found) = check(id)
+                {
+                    return Some(found);
+                }
+                mask &= mask - 1;
+            }
+            let high = bucket.tags[1].load(Ordering::Acquire);
+            mask = zero_bytes((high ^ needle) | NOT_TAGS);
+            while mask != 0 {
+                let id = bucket.ids[8 + lowest(mask)].load(Ordering::Acquire);
+                if id != 0
+                    && let Some(found) = check(id)
+                {
+                    return Some(found);
+                }
+                mask &= mask - 1;
+            }
+            if high < ONE_OVERFLOW {
+                return None;
+            }
+            index = self.next(index);
+        }
+        None
+    }
+
+    /// Adds a cell. The caller holds the shard's lock and keeps the table below [`Table::capacity`].
+    pub(crate) fn insert(&self, hash: u32, id: u32) {
+        let tag = u64::from(tag(hash));
+        let mut index = self.home(hash);
+        for _ in 0..self.buckets.len() {
+            let bucket = &self.buckets[index];
+            let low = bucket.tags[0].load(Ordering::Relaxed);
+            let free = zero_bytes(low);
+            if free != 0 {
+                let slot = lowest(free);
+                bucket.ids[slot].store(id, Ordering::Release);
+                bucket.tags[0].store(low | tag << (8 * slot), Ordering::Release);
+                return;
+            }
+            let high = bucket.tags[1].load(Ordering::Relaxed);
+            let free = zero_bytes(high | NOT_TAGS);
+            if free != 0 {
+                let slot = lowest(free);
+                bucket.ids[8 + slot].store(id, Ordering::Release);
+                bucket.tags[1].store(high | tag << (8 * slot), Ordering::Release);
+                return;
+            }
+            bucket.tags[1].store(high + ONE_OVERFLOW, Ordering::Release);
+            index = self.next(index);
+        }
+        unreachable!("the table grows before it is full");
+    }
+
+    /// Where the cell is: bucket and slot.
+    fn locate(&self, hash: u32, id: u32) -> Option<(usize, usize)> {
+        let mut index = self.home(hash);
+        for _ in 0..self.buckets.len() {
+            let bucket = &self.buckets[index];
+            if let Some(slot) = bucket.ids.iter().position(|held| held.load(Ordering::Relaxed) == id) {
+                return Some((index, slot));
+            }
+            if bucket.tags[1].load(Ordering::Relaxed) < ONE_OVERFLOW {
+                return None;
+            }
+            index = self.next(index);
+        }
+        None
+    }
+
+    /// Removes a cell; false if it is not here. The caller holds the shard's lock.
+    pub(crate) fn remove(&self, hash: u32, id: u32) -> bool {
+        let Some((found, slot)) = self.locate(hash, id) else { return false };
+        let bucket = &self.buckets[found];
+        let (word, byte) = (slot / 8, slot % 8);
+        let tags = bucket.tags[word].load(Ordering::Relaxed);
+        bucket.tags[word].store(tags & !(0xff << (8 * byte)), Ordering::Release);
+        bucket.ids[slot].store(0, Ordering::Release);
+        let mut index = self.home(hash);
+        while index != found {
+            let tags = &self.buckets[index].tags[1];
+            tags.store(tags.load(Ordering::Relaxed) - ONE_OVERFLOW, Ordering::Release);
+            index = self.next(index);
+        }
+        true
+    }
+
+    /// Puts `new` in the place of `old`, which has the same hash; false if `old` is not here. One store for readers.
+    pub(crate) fn replace(&self, hash: u32, old: u32, new: u32) -> bool {
+        let Some((bucket, slot)) = self.locate(hash, old) else { return false };
+        self.buckets[bucket].ids[slot].store(new, Ordering::Release);
+        true
+    }
+
+    /// Calls `f` with each cell of one bucket.
+    pub(crate) fn for_each_in(&self, bucket: usize, mut f: impl FnMut(u32)) {
+        for id in &self.buckets[bucket].ids {
+            let id = id.load(Ordering::Acquire);
+            if id != 0 {
+                f(id);
+            }
+        }
+    }
+
+    /// Calls `f` with each cell.
+    pub(crate) fn for_each(&self, mut f: impl FnMut(u32)) {
+        for bucket in 0..self.buckets.len() {
+            self.for_each_in(bucket, &mut f);
+        }
+    }
+
+    /// Panics unless tags, ids and overflow counts agree; returns the number of entries.
+    pub(crate) fn check_invariants(&self, hash_of: impl Fn(u32) -> u32) -> usize {
+        let mut entries = 0;
+        let mut overflow = vec![0u64; self.buckets.len()];
+        for (index, bucket) in self.buckets.iter().enumerate() {
+            for slot in 0..SLOTS {
+                let id = bucket.ids[slot].load(Ordering::Relaxed);
+                let held = (bucket.tags[slot / 8].load(Ordering::Relaxed) >> (8 * (slot % 8))) as u8;
+                if id == 0 {
+                    assert_eq!(held, 0, "an empty slot has no tag");
+                    continue;
+                }
+                entries += 1;
+                let hash = hash_of(id);
+                assert_eq!(held, tag(hash), "the tag is that of the entry");
+                let mut passed = self.home(hash);
+                while passed != index {
+                    overflow[passed] += 1;
+                    passed = self.next(passed);
+                }
+            }
+        }
+        for (index, bucket) in self.buckets.iter().enumerate() {
+            let counted = bucket.tags[1].load(Ordering::Relaxed) >> 32;
+            assert_eq!(counted, overflow[index], "bucket {index} counts those that passed it");
+        }
+        entries
+    }
+}

@@ -1,0 +1,3 @@
+//! One binary, one file per behaviour.
+
+mod basic;
