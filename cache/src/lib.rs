@@ -38,7 +38,6 @@ mod loading;
 mod pin;
 /// The eviction policy: knows slots, hashes and weights; no key, no value, no lock, no clock.
 #[doc(hidden)]
-#[path = "policy_stub.rs"]
 pub mod policy;
 mod reclaim;
 mod removal;

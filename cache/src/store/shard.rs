@@ -405,14 +405,14 @@ impl<'s, K, V> Locked<'s, K, V> {
     /// Unlinks an entry that the policy still holds.
     pub(crate) fn remove(&mut self, id: u32) {
         let state = &mut *self.state;
-        state.policy.remove(&self.shard.cells, &self.shard.activity, id, true);
+        state.policy.remove(&self.shard.cells, id);
         self.unlink(id);
     }
 
     /// Lets the policy choose an entry and unlinks it. None if there is nothing it may take.
     pub(crate) fn evict(&mut self) -> Option<u32> {
         let state = &mut *self.state;
-        let id = state.policy.evict(&self.shard.cells, &self.shard.activity)?;
+        let id = state.policy.evict(&self.shard.cells)?;
         self.unlink(id);
         Some(id)
     }
@@ -420,7 +420,7 @@ impl<'s, K, V> Locked<'s, K, V> {
     /// Tells the policy that nothing had to go.
     pub(crate) fn settle(&mut self) {
         let state = &mut *self.state;
-        state.policy.settle(&self.shard.cells, &self.shard.activity);
+        state.policy.settle(&self.shard.cells);
     }
 
     /// Out of the tables (if it was ever there) and into limbo.

@@ -43,7 +43,7 @@ fn tag(hash: u32) -> u8 {
 }
 
 /// A mask with the top bit of each byte that is zero in `word`. Exact at its lowest set bit; above it a byte of one may be
-/// taken for zero, which costs a comparison of keys.
+/// taken for zero.
 #[inline]
 fn zero_bytes(word: u64) -> u64 {
     word.wrapping_sub(LSB) & !word & MSB
@@ -52,6 +52,61 @@ fn zero_bytes(word: u64) -> u64 {
 #[inline]
 fn lowest(mask: u64) -> usize {
     (mask.trailing_zeros() / 8) as usize
+}
+
+/// The slots of a bucket whose tag fits; a few more may be named, which costs a comparison of keys.
+///
+/// One mask for all slots, so that a lookup branches once and not for each word of tags.
+#[derive(Clone, Copy)]
+struct Matches(u64);
+
+#[cfg(target_arch = "x86_64")]
+impl Matches {
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: table")]
+    #[allow(unused_unsafe, reason = "these intrinsics are safe from Rust 1.87 on")]
+    fn of(low: u64, high: u64, tag: u8) -> Self {
+        use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
+        // SAFETY: SSE2 is part of every x86-64 target; the intrinsics take and return plain values.
+        let mask = unsafe {
+            let tags = _mm_set_epi64x(high.cast_signed(), low.cast_signed());
+            _mm_movemask_epi8(_mm_cmpeq_epi8(tags, _mm_set1_epi8(tag.cast_signed())))
+        };
+        Self(u64::from(mask.cast_unsigned()) & ((1 << SLOTS) - 1))
+    }
+
+    #[inline]
+    fn slot(self) -> usize {
+        self.0.trailing_zeros() as usize
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+impl Matches {
+    #[inline]
+    fn of(low: u64, high: u64, tag: u8) -> Self {
+        let needle = u64::from(tag) * LSB;
+        // Bit 8i is slot i, bit 8i + 1 is slot 8 + i.
+        Self(zero_bytes(low ^ needle) >> 7 | zero_bytes((high ^ needle) | NOT_TAGS) >> 6)
+    }
+
+    #[inline]
+    fn slot(self) -> usize {
+        let bit = self.0.trailing_zeros() as usize;
+        bit / 8 + 8 * (bit % 8)
+    }
+}
+
+impl Matches {
+    #[inline]
+    fn any(self) -> bool {
+        self.0 != 0
+    }
+
+    #[inline]
+    fn without_first(self) -> Self {
+        Self(self.0 & (self.0 - 1))
+    }
 }
 
 impl Table {
@@ -110,30 +165,21 @@ impl Table {
     /// Calls `check` with each cell that may hold the key until it returns something.
     #[inline]
     pub(crate) fn find<R>(&self, hash: u32, mut check: impl FnMut(u32) -> Option<R>) -> Option<R> {
-        let needle = u64::from(tag(hash)) * LSB;
+        let tag = tag(hash);
         let mut index = self.home(hash);
         for _ in 0..self.buckets.len() {
             let bucket = &self.buckets[index];
-            let mut mask = zero_bytes(bucket.tags[0].load(Ordering::Acquire) ^ needle);
-            while mask != 0 {
-                let id = bucket.ids[lowest(mask)].load(Ordering::Acquire);
-                if id != 0
-                    && let Some(found) = check(id)
-                {
-                    return Some(found);
-                }
-                mask &= mask - 1;
-            }
+            let low = bucket.tags[0].load(Ordering::Acquire);
             let high = bucket.tags[1].load(Ordering::Acquire);
-            mask = zero_bytes((high ^ needle) | NOT_TAGS);
-            while mask != 0 {
-                let id = bucket.ids[8 + lowest(mask)].load(Ordering::Acquire);
+            let mut matches = Matches::of(low, high, tag);
+            while matches.any() {
+                let id = bucket.ids[matches.slot()].load(Ordering::Acquire);
                 if id != 0
                     && let Some(found) = check(id)
                 {
                     return Some(found);
                 }
-                mask &= mask - 1;
+                matches = matches.without_first();
             }
             if high < ONE_OVERFLOW {
                 return None;
