@@ -1,1 +1,64 @@
-//! A connection pool.
+//! A generic connection pool: fair waiters, direct hand-off, checks off the hot path, calm in an outage.
+//!
+//! ```
+//! use millpond_pool::{Manager, Pool};
+//! use std::{convert::Infallible, time::Duration};
+//!
+//! struct Counter;
+//! impl Manager for Counter {
+//!     type Connection = u32;
+//!     type Error = Infallible;
+//!     async fn connect(&self) -> Result<u32, Infallible> {
+//!         Ok(0)
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pool = Pool::builder(Counter).max_size(4).acquire_timeout(Duration::from_secs(5)).build()?;
+//! let mut connection = pool.get().await?;
+//! *connection += 1;
+//! drop(connection); // back to the pool
+//! assert_eq!(*pool.get().await?, 1);
+//! # Ok(()) }
+//! ```
+//!
+//! # Contents
+//! - [`Pool`]: borrow, close, resize, statistics. [`Guard`]: a borrowed connection.
+//! - [`Manager`]: how to open, check, clean and close a connection; what each method may do.
+//! - [`PoolBuilder`]: every setting, its unit and its default.
+//! - [`Error`]: which step failed, the counts, and the last connect error.
+//! - [`managers`]: ready-made ones, each behind a feature.
+//!
+//! # What it promises
+//! - No more than `max_size` connections are open or being opened, at any time.
+//! - Waiters are served in the order they came; a newcomer never passes one; a returned connection goes to the first of
+//!   them directly. One who leaves loses nothing and holds up nobody.
+//! - Connections are opened in the background, not by those who wait: a returned connection serves a waiter while another
+//!   is still being opened, and a caller who gives up wastes no dial.
+//! - `get` returns within its timeout, whatever hangs. The error tells the step and the cause.
+//! - Returning needs no runtime, no task and no allocation, and works anywhere, also while unwinding.
+
+#![forbid(unsafe_code)]
+
+mod acquire;
+mod builder;
+mod contain;
+mod core;
+mod error;
+mod guard;
+mod inner;
+mod maintenance;
+mod manager;
+pub mod managers;
+mod opener;
+mod pool;
+mod rt;
+mod stats;
+mod waiters;
+
+pub use crate::builder::{Config, PoolBuilder};
+pub use crate::error::{BuildError, ConnectError, ConnectFailure, Error, Step};
+pub use crate::guard::Guard;
+pub use crate::manager::{Manager, Verdict};
+pub use crate::pool::Pool;
+pub use crate::stats::{Stats, Status};

@@ -1,0 +1,163 @@
+//! What can go wrong, and where.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::stats::Status;
+
+/// The step that took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step {
+    /// All connections were in use.
+    Queue,
+    /// There was room for a connection, and none could be opened in time.
+    Connect,
+    /// A connection was there and did not answer its check in time.
+    Validate,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Queue => "waiting for a connection to be returned",
+            Self::Connect => "waiting for a connection to be opened",
+            Self::Validate => "checking a connection",
+        })
+    }
+}
+
+/// Why a connection could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError<E> {
+    /// The manager's error.
+    #[error(transparent)]
+    Manager(E),
+    /// It took longer than `connect_timeout`.
+    #[error("no connection within {0:?}")]
+    TimedOut(Duration),
+    /// The manager panicked.
+    #[error("the manager panicked")]
+    Panicked,
+}
+
+/// An attempt to open a connection that failed.
+#[derive(Debug)]
+pub struct ConnectFailure<E> {
+    /// Why.
+    pub error: Arc<ConnectError<E>>,
+    /// How long ago.
+    pub age: Duration,
+    /// Attempts that failed since the last that succeeded.
+    pub failures: u32,
+}
+
+impl<E> Clone for ConnectFailure<E> {
+    fn clone(&self) -> Self {
+        Self { error: Arc::clone(&self.error), age: self.age, failures: self.failures }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for ConnectFailure<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({:?} ago, {} in a row)", self.error, self.age, self.failures)
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error<E> {
+    /// The timeout passed.
+    Timeout {
+        /// What took so long.
+        step: Step,
+        /// How long the caller waited.
+        waited: Duration,
+        /// What the pool looked like at the end.
+        status: Status,
+        /// The last attempt to open a connection, if it failed.
+        last_connect_error: Option<ConnectFailure<E>>,
+    },
+    /// Connections can't be opened: the manager calls the error permanent, or several attempts in a row have failed. Told
+    /// at once, without waiting for the timeout.
+    Connect {
+        /// The last attempt.
+        failure: ConnectFailure<E>,
+        /// What the pool looked like.
+        status: Status,
+    },
+    /// The pool was closed.
+    Closed,
+}
+
+impl<E> Error<E> {
+    /// Whether the timeout passed.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout { .. })
+    }
+
+    /// Whether the pool was closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed)
+    }
+
+    /// The last attempt to open a connection, if it failed.
+    #[must_use]
+    pub fn connect_failure(&self) -> Option<&ConnectFailure<E>> {
+        match self {
+            Self::Timeout { last_connect_error, .. } => last_connect_error.as_ref(),
+            Self::Connect { failure, .. } => Some(failure),
+            Self::Closed => None,
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout { step, waited, status, last_connect_error } => {
+                write!(f, "no connection after {waited:?}, {step} ({status})")?;
+                if let Some(failure) = last_connect_error {
+                    write!(f, "; last connect error: {failure}")?;
+                }
+                Ok(())
+            }
+            Self::Connect { failure, status } => write!(f, "can't connect: {failure} ({status})"),
+            Self::Closed => f.write_str("the pool is closed"),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.connect_failure().map(|failure| &*failure.error as &(dyn std::error::Error + 'static))
+    }
+}
+
+/// A setting that a pool can't be built with. Names the field.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A pool needs at least one connection.
+    #[error("max_size: must be at least 1")]
+    MaxSize,
+    /// More idle connections are wanted than there may be.
+    #[error("min_idle: {min_idle} is more than max_size, {max_size}")]
+    MinIdle {
+        /// The setting.
+        min_idle: usize,
+        /// Its limit.
+        max_size: usize,
+    },
+    /// A duration of zero would never let the step end well.
+    #[error("{0}: must be longer than zero")]
+    Zero(&'static str),
+    /// At least one connection must be allowed to be opened at a time.
+    #[error("max_opening: must be at least 1")]
+    MaxOpening,
+}

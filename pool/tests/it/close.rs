@@ -1,0 +1,57 @@
+//! Closing: waiters are told, borrowed connections are awaited, the deadline holds.
+
+use std::time::Duration;
+
+use millpond_pool::{Error, Guard};
+
+use crate::support::{Act, pool, settle};
+
+/// T14: close tells all who wait, and those who come later.
+#[tokio::test]
+async fn t14_close_wakes_all_waiters() {
+    let (pool, control) = pool(|b| b.max_size(1));
+    let held = pool.get().await.unwrap();
+    let waiting: Vec<_> = (0..5)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move { pool.get().await.map(drop) })
+        })
+        .collect();
+    settle().await;
+    assert_eq!(pool.close(Duration::ZERO).await, 1);
+    for waiter in waiting {
+        assert!(matches!(waiter.await.unwrap(), Err(Error::Closed)));
+    }
+    assert!(pool.get().await.unwrap_err().is_closed());
+    assert!(pool.get_timeout(Duration::ZERO).await.unwrap_err().is_closed());
+    drop(held);
+    assert_eq!((control.live(), pool.close(Duration::ZERO).await), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_waits_for_what_is_out() {
+    let (pool, control) = pool(|b| b);
+    let held = pool.get().await.unwrap();
+    let closing = {
+        let pool = pool.clone();
+        tokio::spawn(async move { pool.close(Duration::from_secs(10)).await })
+    };
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!closing.is_finished());
+    drop(held);
+    assert_eq!(closing.await.unwrap(), 0);
+    assert_eq!(control.live(), 0);
+}
+
+/// T6: a detached connection does not hold up close, nor does one that is being opened.
+#[tokio::test(start_paused = true)]
+async fn t06_detached_and_opening_connections_do_not_hold_up_close() {
+    let (pool, control) = pool(|b| b);
+    let detached = Guard::detach(pool.get().await.unwrap());
+    control.connect.set(Act::Slow);
+    assert!(pool.get_timeout(Duration::from_millis(1)).await.is_err());
+    assert_eq!(pool.close(Duration::from_secs(1)).await, 0);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(control.live(), 1, "what was being opened is not kept");
+    drop(detached);
+}
