@@ -1,166 +1,267 @@
-//! How large the window should be: compares what a larger or smaller window would have earned at the margin.
+//! How large the window should be: compares what a step either way would gain with what it would lose.
 //!
-//! Gains come from ghosts: misses that a window larger by `d` would have caught, or that a main region larger by `d` would
-//! have. Losses come from activations: first hits on entries that the change would have pushed out. No hit is counted, so
-//! hits stay free. The tallies decay, the step adapts as in Rprop (M. Riedmiller, H. Braun, 1993).
+//! Most climbers watch the hit ratio and need a count of hits, which a cache whose hits write nothing does not have.
+//! This one weighs *marginal* evidence, all of it from misses and from first hits:
+//! - entries that were rejected at the window's end and came back: a larger window would have kept them;
+//! - entries evicted from main that came back: a larger main, so a smaller window, would have kept them;
+//! - entries of main that came to life: a step that takes room from main loses its share of them;
+//! - the same in the older half of the window, for a step that takes room from the window.
+//!
+//! The ghosts tell by how much an entry missed the cut, so each step size is judged by the evidence within its reach.
+//! Steps in alternating directions shrink, steps in one direction grow again, as in Rprop (M. Riedmiller, H. Braun, "A
+//! direct adaptive method for faster backpropagation learning", ICNN 1993).
 
-use super::ghost::{BUCKETS, Kind};
+use super::activity::Activations;
+use super::ghost::{Kind, Return};
 
-const DECAY: f64 = 0.8;
-/// The largest step, as a part of the capacity.
-const STEP: f64 = 0.125;
-const MAX_WINDOW: f64 = 0.9;
-const MIN_WINDOW: f64 = 0.01;
+/// Depths are told apart up to 1/64, 1/32, … 1/2 and all of the capacity; what lies deeper is out of reach.
+const BUCKETS: usize = 8;
+/// Steps that are considered, in parts of the capacity, each with the last bucket of depths within its reach.
+const STEPS: [(f64, usize); 5] =
+    [(1.0 / 32.0, 1), (1.0 / 16.0, 2), (1.0 / 8.0, 3), (1.0 / 4.0, 4), (1.0 / 2.0, 5)];
+/// The window may be this much of the capacity.
+const LARGEST: f64 = 0.9;
+const SMALLEST: f64 = 0.01;
+/// No move is larger than this part of the capacity.
+const MOVE: f64 = 0.125;
+/// How far gain and loss must be apart, in standard deviations of their difference, and at least in events.
+const CONFIDENCE: f64 = 2.0;
+/// What remains of the evidence after each decision.
+const MEMORY: f64 = 0.8;
+/// A decision is due after half the capacity's worth of misses, but not before this many.
+const MIN_PERIOD: u64 = 256;
+/// Rprop.
+const TURN: f64 = 0.5;
+const GO_ON: f64 = 1.2;
+const SLOWEST: f64 = 0.05;
 
-/// Sizes of the regions when a decision is due, in weight.
+/// The cache as it is, in weight.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sizes {
-    pub(super) capacity: u64,
-    pub(super) window_max: u64,
-    pub(super) probation: u64,
-    pub(super) protected: u64,
+pub(super) struct Shape {
+    pub(super) capacity: f64,
+    pub(super) window: f64,
+    pub(super) probation: f64,
+    pub(super) protected: f64,
 }
 
-/// Decayed counts of events since the beginning.
+/// Evidence, and the pace of the last steps.
 #[derive(Debug)]
 pub(super) struct Climber {
-    window_ghosts: [f64; BUCKETS],
-    main_ghosts: [f64; BUCKETS],
-    /// Activations: probation, protected, older half of the window.
-    activations: [f64; 3],
     misses: u64,
-    scale: f64,
-    /// Sign of the last step; 0 before the first.
+    rejected: [f64; BUCKETS],
+    victims: [f64; BUCKETS],
+    probation: f64,
+    protected: f64,
+    old_window: f64,
+    pace: f64,
+    /// Sign of the last move; 0 before the first.
     direction: f64,
 }
 
 impl Climber {
     pub(super) fn new() -> Self {
         Self {
-            window_ghosts: [0.0; BUCKETS],
-            main_ghosts: [0.0; BUCKETS],
-            activations: [0.0; 3],
             misses: 0,
-            scale: 1.0,
+            rejected: [0.0; BUCKETS],
+            victims: [0.0; BUCKETS],
+            probation: 0.0,
+            protected: 0.0,
+            old_window: 0.0,
+            pace: 1.0,
             direction: 0.0,
         }
     }
 
-    /// Counts a miss that a larger region would have caught.
-    pub(super) fn ghost(&mut self, kind: Kind, bucket: usize) {
-        match kind {
-            Kind::Window => self.window_ghosts[bucket] += 1.0,
-            Kind::Main => self.main_ghosts[bucket] += 1.0,
-        }
-    }
-
-    /// Counts a miss; true when a decision is due, which is every `period` misses.
+    /// Counts a miss; true when a decision is due in a cache of `entries`.
     #[inline]
-    pub(super) fn miss(&mut self, period: u64) -> bool {
+    pub(super) fn miss(&mut self, entries: u64) -> bool {
         self.misses += 1;
-        if self.misses < period {
-            return false;
-        }
-        self.misses = 0;
-        true
+        self.misses >= MIN_PERIOD && self.misses >= entries / 2
     }
 
-    /// How much the window should grow (or shrink, if negative), in weight.
-    pub(super) fn decide(&mut self, activations: [u32; 3], sizes: Sizes) -> f64 {
-        for (sum, new) in self.activations.iter_mut().zip(activations) {
-            *sum += f64::from(new);
+    /// Takes note of an entry that came back.
+    pub(super) fn returned(&mut self, back: Return, capacity: u64) {
+        let tally = match back.kind {
+            Kind::Rejected => &mut self.rejected,
+            Kind::Victim => &mut self.victims,
+        };
+        tally[bucket(back.depth, capacity)] += 1.0;
+    }
+
+    /// Says by how much, in weight, the window should grow (or shrink, if negative).
+    pub(super) fn decide(&mut self, activations: Activations, shape: Shape) -> f64 {
+        self.misses = 0;
+        self.probation += f64::from(activations.probation);
+        self.protected += f64::from(activations.protected);
+        self.old_window += f64::from(activations.old_window);
+        let step = self.best_step(shape);
+        let step = self.paced(step, shape.capacity);
+        for tally in self.rejected.iter_mut().chain(&mut self.victims) {
+            *tally *= MEMORY;
         }
-        let step = self.best(sizes).map_or(0.0, |(direction, distance)| {
-            if self.direction * direction < 0.0 {
-                self.scale = (self.scale / 2.0).max(0.05);
-            } else if self.direction * direction > 0.0 {
-                self.scale = (self.scale * 1.2).min(1.0);
-            }
-            self.direction = direction;
-            direction * distance.min(STEP * sizes.capacity as f64 * self.scale)
-        });
-        let tallies = [&mut self.window_ghosts[..], &mut self.main_ghosts[..], &mut self.activations[..]];
-        for tally in tallies.into_iter().flatten() {
-            *tally *= DECAY;
-        }
+        self.probation *= MEMORY;
+        self.protected *= MEMORY;
+        self.old_window *= MEMORY;
         step
     }
 
-    /// The most profitable change: its direction and distance.
-    fn best(&self, sizes: Sizes) -> Option<(f64, f64)> {
-        let capacity = sizes.capacity as f64;
-        let window = sizes.window_max as f64;
-        let (probation, protected) = (sizes.probation as f64, sizes.protected as f64);
-        let [in_probation, in_protected, in_window] = self.activations;
-        let mut best: Option<(f64, f64, f64)> = None;
-        let mut consider = |gain: f64, loss: f64, direction: f64, distance: f64| {
-            let profit = gain - loss;
-            let noise = 2.0 * (gain + loss).sqrt().max(1.0);
-            let rate = profit / distance;
-            if profit > noise && best.is_none_or(|(most, ..)| rate > most) {
-                best = Some((rate, direction, distance));
+    /// The step with the best gain for its size, of those whose gain is beyond doubt; 0 if there is none.
+    fn best_step(&self, shape: Shape) -> f64 {
+        let Shape { capacity, window, probation, protected } = shape;
+        let smallest = (SMALLEST * capacity).max(1.0);
+        let mut best = (0.0, 0.0);
+        let mut consider = |step: f64, gain: f64, loss: f64| {
+            let value = (gain - loss) / step.abs();
+            if gain - loss > CONFIDENCE * (gain + loss).sqrt().max(1.0) && value > best.1 {
+                best = (step, value);
             }
         };
-        for exponent in 1..=5usize {
-            let distance = capacity / f64::from(1u32 << exponent);
-            // Buckets reach up to 1/64 << bucket of the capacity.
-            let reach = 7 - exponent;
-            if window + distance <= MAX_WINDOW * capacity {
-                let gain: f64 = self.window_ghosts[..reach].iter().sum();
-                let per_probation = if probation > 0.0 { in_probation / probation } else { 0.0 };
-                let per_protected = if protected > 0.0 { in_protected / protected } else { 0.0 };
-                let loss =
-                    per_probation * distance.min(probation) + per_protected * (distance - probation).max(0.0);
-                consider(gain, loss, 1.0, distance);
+        for (part, reach) in STEPS {
+            let size = part * capacity;
+            if window + size <= LARGEST * capacity {
+                let gain: f64 = self.rejected[..=reach].iter().sum();
+                let loss = density(self.probation, probation) * size.min(probation)
+                    + density(self.protected, protected) * (size - probation).max(0.0);
+                consider(size, gain, loss);
             }
-            let shrink = distance.min(window - (MIN_WINDOW * capacity).max(1.0));
-            if shrink >= 1.0 {
-                let gain = shrink / distance * self.main_ghosts[..reach].iter().sum::<f64>();
-                let loss = in_window / (window / 2.0) * shrink;
-                consider(gain, loss, -1.0, shrink);
+            let smaller = size.min(window - smallest);
+            if smaller >= 1.0 {
+                let gain = smaller / size * self.victims[..=reach].iter().sum::<f64>();
+                let loss = density(self.old_window, window / 2.0) * smaller;
+                consider(-smaller, gain, loss);
             }
         }
-        best.map(|(_, direction, distance)| (direction, distance))
+        best.0
     }
+
+    fn paced(&mut self, step: f64, capacity: f64) -> f64 {
+        if step == 0.0 {
+            return 0.0;
+        }
+        let direction = step.signum();
+        if self.direction == -direction {
+            self.pace = (self.pace * TURN).max(SLOWEST);
+        } else if self.direction == direction {
+            self.pace = (self.pace * GO_ON).min(1.0);
+        }
+        self.direction = direction;
+        direction * step.abs().min(MOVE * capacity * self.pace)
+    }
+}
+
+/// Events per unit of room.
+fn density(events: f64, room: f64) -> f64 {
+    if room > 0.0 { events / room } else { 0.0 }
+}
+
+fn bucket(depth: u64, capacity: u64) -> usize {
+    let mut bound = capacity as f64 / 64.0;
+    for bucket in 0..BUCKETS - 1 {
+        if depth as f64 <= bound {
+            return bucket;
+        }
+        bound *= 2.0;
+    }
+    BUCKETS - 1
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SIZES: Sizes = Sizes { capacity: 1000, window_max: 20, probation: 200, protected: 780 };
+    const CAPACITY: u64 = 1024;
 
-    #[test]
-    fn grows_for_misses_that_a_larger_window_would_catch() {
-        let mut climber = Climber::new();
-        (0..100).for_each(|_| climber.ghost(Kind::Window, 0));
-        assert!(climber.decide([10, 10, 10], SIZES) > 0.0);
+    fn shape(window: f64) -> Shape {
+        let main = CAPACITY as f64 - window;
+        Shape { capacity: CAPACITY as f64, window, probation: main * 0.2, protected: main * 0.8 }
+    }
+
+    fn back(climber: &mut Climber, kind: Kind, depth: u64, times: u32) {
+        for _ in 0..times {
+            climber.returned(Return { kind, depth }, CAPACITY);
+        }
     }
 
     #[test]
-    fn stays_when_main_earns_more() {
-        let mut climber = Climber::new();
-        (0..100).for_each(|_| climber.ghost(Kind::Window, 3));
-        assert_eq!(climber.decide([100_000, 100_000, 0], SIZES), 0.0);
+    fn depths_fall_into_buckets_by_powers_of_two() {
+        let depths = [0, 16, 17, 32, 64, 128, 256, 512, 1024, 1025, u64::MAX];
+        let buckets = depths.map(|depth| bucket(depth, CAPACITY));
+        assert_eq!(buckets, [0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 7]);
     }
 
     #[test]
-    fn shrinks_for_misses_that_a_larger_main_would_catch() {
+    fn without_evidence_it_stays() {
         let mut climber = Climber::new();
-        (0..100).for_each(|_| climber.ghost(Kind::Main, 2));
-        let sizes = Sizes { window_max: 500, ..SIZES };
-        assert!(climber.decide([0, 0, 1], sizes) < 0.0);
+        assert_eq!(climber.decide(Activations::default(), shape(20.0)), 0.0);
+        back(&mut climber, Kind::Rejected, 5, 2);
+        assert_eq!(climber.decide(Activations::default(), shape(20.0)), 0.0, "two returns may be chance");
     }
 
     #[test]
-    fn turning_round_halves_the_step() {
+    fn near_misses_of_the_window_grow_it_by_the_smallest_step_that_catches_them() {
         let mut climber = Climber::new();
-        let sizes = Sizes { window_max: 500, ..SIZES };
-        (0..1000).for_each(|_| climber.ghost(Kind::Main, 5));
-        let first = climber.decide([0, 0, 0], sizes);
-        (0..10_000).for_each(|_| climber.ghost(Kind::Window, 4));
-        let second = climber.decide([0, 0, 0], sizes);
-        assert!(first < 0.0 && second > 0.0);
-        assert!(second <= 0.5 * 125.0 + 1.0);
+        back(&mut climber, Kind::Rejected, 20, 100);
+        assert_eq!(climber.decide(Activations::default(), shape(20.0)), 32.0);
+    }
+
+    #[test]
+    fn evidence_out_of_reach_moves_nothing() {
+        let mut climber = Climber::new();
+        back(&mut climber, Kind::Rejected, 5000, 100);
+        back(&mut climber, Kind::Victim, 5000, 100);
+        assert_eq!(climber.decide(Activations::default(), shape(300.0)), 0.0);
+    }
+
+    #[test]
+    fn a_busy_probation_outweighs_returns() {
+        let mut climber = Climber::new();
+        back(&mut climber, Kind::Rejected, 20, 100);
+        let busy = Activations { probation: 2000, ..Activations::default() };
+        assert_eq!(climber.decide(busy, shape(20.0)), 0.0);
+    }
+
+    #[test]
+    fn near_misses_of_main_shrink_the_window_unless_its_older_half_is_in_use() {
+        let mut climber = Climber::new();
+        back(&mut climber, Kind::Victim, 20, 100);
+        assert_eq!(climber.decide(Activations::default(), shape(300.0)), -32.0);
+        let mut climber = Climber::new();
+        back(&mut climber, Kind::Victim, 20, 100);
+        let busy = Activations { old_window: 1000, ..Activations::default() };
+        assert_eq!(climber.decide(busy, shape(300.0)), 0.0);
+    }
+
+    #[test]
+    fn the_window_keeps_a_hundredth_and_leaves_a_tenth() {
+        let mut climber = Climber::new();
+        back(&mut climber, Kind::Victim, 20, 1000);
+        assert!(climber.decide(Activations::default(), shape(15.0)) >= -(15.0 - 10.24));
+        let mut climber = Climber::new();
+        back(&mut climber, Kind::Rejected, 20, 1000);
+        assert_eq!(climber.decide(Activations::default(), shape(900.0)), 0.0);
+    }
+
+    #[test]
+    fn turning_round_halves_the_pace_and_going_on_restores_it() {
+        let mut climber = Climber::new();
+        let mut moves = Vec::new();
+        for kind in [Kind::Rejected, Kind::Victim, Kind::Rejected, Kind::Rejected, Kind::Rejected] {
+            climber.rejected = [0.0; BUCKETS];
+            climber.victims = [0.0; BUCKETS];
+            back(&mut climber, kind, 512, 10_000);
+            moves.push(climber.decide(Activations::default(), shape(400.0)));
+        }
+        let expected = [128.0, -64.0, 32.0, 38.4, 46.08];
+        for (moved, expected) in moves.iter().zip(expected) {
+            assert!((moved - expected).abs() < 1e-9, "{moves:?}");
+        }
+    }
+
+    #[test]
+    fn a_decision_is_due_after_half_the_capacity_but_not_before_256_misses() {
+        let mut climber = Climber::new();
+        assert_eq!((1..).find(|_| climber.miss(10)), Some(256));
+        let mut climber = Climber::new();
+        assert_eq!((1..).find(|_| climber.miss(10_000)), Some(5000));
     }
 }

@@ -1,132 +1,160 @@
-//! What was evicted lately and when: 4 bytes an entry, direct-mapped, always overwritten.
+//! Who was thrown out lately, and where from: the evidence that the window should have been larger or smaller.
 //!
-//! A slot is a 16-bit tag, one bit for who was evicted (a rejected candidate or a victim of the main region) and a 15-bit
-//! stamp in units of 1/128 of the capacity. A miss that finds its tag tells how much larger that region would have had to
-//! be to keep the entry.
+//! A direct-mapped table of 32-bit words, one for each entry of the capacity. No key is kept, a collision just overwrites,
+//! so it cannot grow or be attacked; a wrong match needs the same slot and the same 16-bit tag.
 
-/// Stamp units in one capacity.
-const UNITS: u64 = 128;
-/// Stamps run from 1 to this; 0 marks an empty slot.
-const STAMPS: u64 = (1 << 15) - 1;
+/// Bits of a stamp.
+const STAMP_BITS: u32 = 15;
+const STAMP_MASK: u32 = (1 << STAMP_BITS) - 1;
+/// A stamp's unit is at most this part of the capacity: twice as fine as the smallest depth that is told apart.
+const UNITS_PER_CAPACITY: u64 = 128;
+/// More slots than that would not be worth their memory.
+const MAX_SLOTS: u64 = 1 << 32;
 
-/// Who was evicted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why an entry was evicted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Kind {
-    /// A candidate from the window that lost its duel.
-    Window,
-    /// A victim from the main region.
-    Main,
+    /// A candidate from the window that lost its duel. Its clock counts misses.
+    Rejected,
+    /// A victim from main. Its clock counts such victims.
+    Victim,
 }
 
-/// Counts weight in units of 1/128 of the capacity, without a division per step.
-#[derive(Debug, Default)]
-pub(super) struct UnitClock {
-    units: u64,
-    /// Weight × 128 that has not filled a unit yet.
-    rest: u128,
+/// The clocks that stamps are taken from, in weight.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Clocks {
+    pub(super) misses: u64,
+    pub(super) victims: u64,
 }
 
-impl UnitClock {
+impl Clocks {
     #[inline]
-    pub(super) fn advance(&mut self, weight: u64, capacity: u64) {
-        self.rest += u128::from(weight) * u128::from(UNITS);
-        let capacity = u128::from(capacity.max(1));
-        if self.rest >= capacity {
-            self.units += u64::try_from(self.rest / capacity).unwrap_or(u64::MAX);
-            self.rest %= capacity;
+    fn of(&self, kind: Kind) -> u64 {
+        match kind {
+            Kind::Rejected => self.misses,
+            Kind::Victim => self.victims,
         }
     }
 }
 
+/// An entry that came back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Return {
+    pub(super) kind: Kind,
+    /// How much its clock moved on while it was away: what would have kept it.
+    pub(super) depth: u64,
+}
+
+/// The table. Remembers nothing before [`start`](Self::start).
 #[derive(Debug)]
 pub(super) struct Ghosts {
-    slots: Vec<u32>,
+    /// Tag, kind, stamp from the upper bits down. 0 = empty; the one entry in 2^32 that looks so is lost.
+    slots: Box<[u32]>,
+    /// Shift from a clock to a stamp.
+    unit: u32,
 }
 
 impl Ghosts {
-    pub(super) fn new(entries: u64) -> Self {
-        let slots = usize::try_from(entries.max(16).next_power_of_two())
-            .expect("a ghost table fits the address space");
-        Self { slots: vec![0; slots] }
+    pub(super) fn new() -> Self {
+        Self { slots: Box::default(), unit: 0 }
     }
 
-    pub(super) fn entries(&self) -> u64 {
-        self.slots.len() as u64
+    /// Begins to remember, afresh. `entries` decides the size, `capacity` (in weight) the unit of stamps.
+    pub(super) fn start(&mut self, entries: u64, capacity: u64) {
+        let slots = entries.clamp(1, MAX_SLOTS).next_power_of_two() as usize;
+        self.slots = vec![0; slots].into_boxed_slice();
+        self.unit = (capacity / UNITS_PER_CAPACITY).max(1).ilog2();
     }
 
     #[inline]
-    fn place(&self, hash: u64) -> (usize, u32) {
-        // Upper bits for the slot, the next 16 for the tag: both differ from the sketch's choice of block.
-        let slot = (hash >> 20) as usize & (self.slots.len() - 1);
-        (slot, (hash as u32 & 0xffff) << 16)
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
     }
 
-    pub(super) fn remember(&mut self, hash: u64, kind: Kind, clock: &UnitClock) {
-        let (slot, tag) = self.place(hash);
-        let kind = u32::from(kind == Kind::Main) << 15;
-        self.slots[slot] = tag | kind | (clock.units % STAMPS + 1) as u32;
+    #[inline]
+    pub(super) fn remember(&mut self, hash: u64, kind: Kind, clocks: &Clocks) {
+        let stamp = (clocks.of(kind) >> self.unit) as u32 & STAMP_MASK;
+        let word = tag(hash) | (kind as u32) << STAMP_BITS | stamp;
+        if let Some(index) = self.index(hash) {
+            self.slots[index] = word;
+        }
     }
 
-    /// Takes the ghost of a key: who it was and how deep it lies, as a bucket (see [`bucket`]).
-    pub(super) fn recall(
-        &mut self,
-        hash: u64,
-        window: &UnitClock,
-        main: &UnitClock,
-    ) -> Option<(Kind, usize)> {
-        let (slot, tag) = self.place(hash);
-        let held = self.slots[slot];
-        if held == 0 || held & 0xffff_0000 != tag {
+    /// Whether a new entry is one that was evicted lately. Forgets it if so.
+    #[inline]
+    pub(super) fn recall(&mut self, hash: u64, clocks: &Clocks) -> Option<Return> {
+        let index = self.index(hash)?;
+        let word = self.slots[index];
+        if word == 0 || (word ^ tag(hash)) >> (STAMP_BITS + 1) != 0 {
             return None;
         }
-        self.slots[slot] = 0;
-        let (kind, clock) = if held & 1 << 15 == 0 { (Kind::Window, window) } else { (Kind::Main, main) };
-        let stamp = u64::from(held & 0x7fff) - 1;
-        let depth = (clock.units % STAMPS + STAMPS - stamp) % STAMPS;
-        Some((kind, bucket(depth)))
+        self.slots[index] = 0;
+        let kind = if word >> STAMP_BITS & 1 == 0 { Kind::Rejected } else { Kind::Victim };
+        let now = (clocks.of(kind) >> self.unit) as u32;
+        let units = now.wrapping_sub(word) & STAMP_MASK;
+        Some(Return { kind, depth: u64::from(units) << self.unit })
+    }
+
+    #[inline]
+    fn index(&self, hash: u64) -> Option<usize> {
+        // The tag has the lowest 16 bits.
+        (!self.slots.is_empty()).then(|| (hash >> 16) as usize & (self.slots.len() - 1))
     }
 }
 
-/// Number of depth buckets.
-pub(super) const BUCKETS: usize = 8;
-
-/// The bucket of a depth in units: up to 1/64, 1/32, … 1/2, 1 of the capacity, and beyond.
-fn bucket(depth: u64) -> usize {
-    let sixty_fourths = depth.div_ceil(UNITS / 64).max(1);
-    (sixty_fourths.next_power_of_two().trailing_zeros() as usize).min(BUCKETS - 1)
+#[inline]
+fn tag(hash: u64) -> u32 {
+    (hash as u32) << 16
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HASH: u64 = 0x1234_5678_9abc_def0;
+
+    fn clocks(misses: u64, victims: u64) -> Clocks {
+        Clocks { misses, victims }
+    }
+
     #[test]
-    fn buckets_are_powers_of_two_of_the_capacity() {
-        let expected =
-            [(0, 0), (2, 0), (3, 1), (4, 1), (8, 2), (16, 3), (32, 4), (33, 5), (64, 5), (128, 6), (129, 7)];
-        for (depth, bucket_of) in expected {
-            assert_eq!(bucket(depth), bucket_of, "depth {depth}");
+    fn each_kind_is_measured_by_its_own_clock_and_once() {
+        let mut ghosts = Ghosts::new();
+        ghosts.start(64, 64);
+        ghosts.remember(HASH, Kind::Rejected, &clocks(100, 5));
+        assert_eq!(ghosts.recall(HASH ^ 1, &clocks(110, 9)), None, "another tag");
+        let back = ghosts.recall(HASH, &clocks(110, 9));
+        assert_eq!(back, Some(Return { kind: Kind::Rejected, depth: 10 }));
+        assert_eq!(ghosts.recall(HASH, &clocks(110, 9)), None);
+        ghosts.remember(HASH, Kind::Victim, &clocks(100, 5));
+        let back = ghosts.recall(HASH, &clocks(110, 9));
+        assert_eq!(back, Some(Return { kind: Kind::Victim, depth: 4 }));
+    }
+
+    #[test]
+    fn stamps_wrap() {
+        let mut ghosts = Ghosts::new();
+        ghosts.start(64, 64);
+        ghosts.remember(HASH, Kind::Rejected, &clocks((1 << 40) - 3, 0));
+        assert_eq!(ghosts.recall(HASH, &clocks((1 << 40) + 4, 0)).map(|back| back.depth), Some(7));
+    }
+
+    #[test]
+    fn depths_of_large_caches_are_exact_to_a_128th_of_the_capacity() {
+        let capacity = 1_000_000;
+        let mut ghosts = Ghosts::new();
+        ghosts.start(1024, capacity);
+        for depth in [0, 10_000, 15_625, 250_000, 5_000_000] {
+            ghosts.remember(HASH, Kind::Victim, &clocks(0, 777_777));
+            let back = ghosts.recall(HASH, &clocks(0, 777_777 + depth)).expect("just remembered");
+            assert!(back.depth.abs_diff(depth) <= capacity / 128, "{depth} seen as {}", back.depth);
         }
     }
 
     #[test]
-    fn remembers_once() {
-        let mut ghosts = Ghosts::new(64);
-        let (mut window, main) = (UnitClock::default(), UnitClock::default());
-        ghosts.remember(7, Kind::Window, &window);
-        window.advance(32, 64);
-        assert_eq!(ghosts.recall(7, &window, &main), Some((Kind::Window, 5)));
-        assert_eq!(ghosts.recall(7, &window, &main), None);
-    }
-
-    #[test]
-    fn the_clock_counts_in_units() {
-        let mut clock = UnitClock::default();
-        for _ in 0..10 {
-            clock.advance(1, 10);
-        }
-        assert_eq!(clock.units, 128);
-        clock.advance(u64::MAX, u64::MAX);
-        assert_eq!(clock.units, 256);
+    fn before_the_start_nothing_is_remembered() {
+        let mut ghosts = Ghosts::new();
+        ghosts.remember(HASH, Kind::Victim, &clocks(1, 1));
+        assert_eq!(ghosts.recall(HASH, &clocks(1, 1)), None);
     }
 }

@@ -1,45 +1,22 @@
-//! What the policy knows of an entry inside the entry's own memory: eight bytes beside the key, so that a hit touches no
-//! other line.
+//! The eight bytes of an entry that the policy owns.
+//!
+//! They live at the front of the entry's own memory: a hit has that cache line already. Hits may only set the reference
+//! bit, which therefore has a byte of its own and needs no read-modify-write; all else is written under the shard's lock.
 
-use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering::Relaxed};
 
-use super::activity::{Activity, Class};
+use super::activity::Activity;
+use super::region::Region;
 
-/// Where an entry stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Region {
-    Unlinked,
-    Window,
-    Probation,
-    Protected,
-    /// Weight 0: never evicted.
-    Pinned,
-}
-
-impl Region {
-    fn of(value: u8) -> Self {
-        match value {
-            1 => Self::Window,
-            2 => Self::Probation,
-            3 => Self::Protected,
-            4 => Self::Pinned,
-            _ => Self::Unlinked,
-        }
-    }
-}
-
-/// The policy's part of an entry.
-///
-/// `referenced` is a byte of its own, because hits store to it without a read-modify-write; the other fields change under
-/// the policy's lock and are read racily by hits.
+/// What the policy keeps in an entry. All zero is a valid header.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Header {
-    /// 32 bits of the key's hash.
+    /// Half of the key's hash: all that the policy knows of the key.
     pub hash: u32,
     referenced: AtomicU8,
     region: AtomicU8,
+    /// Miss clock, in the policy's units, when the entry last joined the tail of the window.
     stamp: AtomicU16,
 }
 
@@ -47,58 +24,88 @@ impl Header {
     /// The header of an entry that the policy does not know yet.
     #[must_use]
     pub fn new(hash: u32) -> Self {
-        Self { hash, referenced: AtomicU8::new(0), region: AtomicU8::new(0), stamp: AtomicU16::new(0) }
+        Self {
+            hash,
+            referenced: AtomicU8::new(0),
+            region: AtomicU8::new(Region::Unlinked as u8),
+            stamp: AtomicU16::new(0),
+        }
     }
 
-    /// Records a hit. Writes nothing if the entry was hit before since the eviction hand last passed it.
+    /// Records a hit. Lock-free; one load, and a store only for the first hit since the policy last looked.
     #[inline]
     pub fn touch(&self, activity: &Activity) {
-        if self.referenced.load(Ordering::Relaxed) == 0 {
+        if self.referenced.load(Relaxed) == 0 {
             self.activate(activity);
         }
     }
 
+    // Two racing hits may both come here; the tally is then one too high, which the climber does not notice.
     #[cold]
     fn activate(&self, activity: &Activity) {
-        self.referenced.store(1, Ordering::Relaxed);
-        let class = match self.region() {
-            Region::Probation => Class::Probation,
-            Region::Protected => Class::Protected,
-            Region::Window if activity.is_old(self.stamp.load(Ordering::Relaxed)) => Class::OldWindow,
-            _ => return,
-        };
-        activity.record(class, self.hash);
+        self.referenced.store(1, Relaxed);
+        activity.record(self.region(), self.stamp.load(Relaxed));
     }
 
+    #[inline]
     pub(super) fn region(&self) -> Region {
-        Region::of(self.region.load(Ordering::Relaxed))
+        Region::from_byte(self.region.load(Relaxed))
     }
 
+    #[inline]
     pub(super) fn set_region(&self, region: Region) {
-        self.region.store(region as u8, Ordering::Relaxed);
+        self.region.store(region as u8, Relaxed);
     }
 
+    #[inline]
     pub(super) fn set_stamp(&self, stamp: u16) {
-        self.stamp.store(stamp, Ordering::Relaxed);
+        self.stamp.store(stamp, Relaxed);
     }
 
+    #[inline]
     pub(super) fn referenced(&self) -> bool {
-        self.referenced.load(Ordering::Relaxed) != 0
+        self.referenced.load(Relaxed) != 0
     }
 
-    /// Clears the reference; true if it was set. A hit that races with it may be lost, which costs one vote.
+    /// Clears the reference bit and says whether it was set. A hit between the two steps merges with the one before it.
+    #[inline]
     pub(super) fn take_reference(&self) -> bool {
-        let referenced = self.referenced();
-        if referenced {
-            self.referenced.store(0, Ordering::Relaxed);
+        let was = self.referenced();
+        if was {
+            self.referenced.store(0, Relaxed);
         }
-        referenced
+        was
     }
 
-    /// Takes over the place of another header.
-    pub(super) fn inherit(&self, old: &Self) {
-        self.referenced.store(old.referenced.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.region.store(old.region.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.stamp.store(old.stamp.load(Ordering::Relaxed), Ordering::Relaxed);
+    /// Takes over another entry's place.
+    pub(super) fn copy_place(&self, other: &Self) {
+        self.referenced.store(other.referenced.load(Relaxed), Relaxed);
+        self.region.store(other.region.load(Relaxed), Relaxed);
+        self.stamp.store(other.stamp.load(Relaxed), Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_eight_bytes() {
+        assert_eq!(size_of::<Header>(), 8);
+    }
+
+    #[test]
+    fn only_the_first_hit_counts_until_the_bit_is_taken() {
+        let activity = Activity::new();
+        let header = Header::new(7);
+        header.set_region(Region::Probation);
+        for _ in 0..5 {
+            header.touch(&activity);
+        }
+        assert_eq!(activity.take().probation, 1);
+        assert!(header.take_reference());
+        assert!(!header.take_reference());
+        header.touch(&activity);
+        assert_eq!(activity.take().probation, 1);
     }
 }

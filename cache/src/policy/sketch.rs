@@ -1,151 +1,388 @@
-//! How often a key was in use: a count-min sketch with 4-bit counters that age.
+//! How often a key was in use lately: a count-min sketch of 4-bit counters, aged by halving.
 //!
-//! Four counters a key, all within one 64-byte block, so that an update or an estimate touches one cache line. Every 10 × C
-//! additions all counters are halved: the past fades. From G. Einziger, R. Friedman, B. Manes, "TinyLFU: A Highly Efficient
-//! Cache Admission Policy" (ACM ToS 2017) and the block layout of Caffeine.
+//! Count-min: G. Cormode and S. Muthukrishnan, "An improved data stream summary: the count-min sketch and its
+//! applications", J. Algorithms 2005. Ageing and the use for admission: G. Einziger, R. Friedman, B. Manes, "TinyLFU: A
+//! highly efficient cache admission policy", ACM ToS 2017. The four counters of a key share one cache line.
+//!
+//! **No pause.** Halving or doubling a sketch of millions of counters takes milliseconds, so both happen lazily: a block
+//! is brought up to date when it is next used, and each use updates one more block besides. The estimates are the same,
+//! at every moment, as if it had happened at once; ageing block by block *without* that costs loops and scans up to 12
+//! points of hit ratio. The count of additions after a halving needs the number of odd counters; it is known when the
+//! last block is done, long before the count matters again.
 
-const HALVE_MASK: u64 = 0x7777_7777_7777_7777;
-const ODD_MASK: u64 = 0x1111_1111_1111_1111;
-/// Additions per unit of capacity between two halvings.
-const SAMPLE: u64 = 10;
-const MIN_ENTRIES: u64 = 256;
-const BLOCK: usize = 8;
+/// The table has at least this many words, so that a tiny cache still has counters to tell its keys apart.
+const MIN_WORDS: u64 = 256;
+/// A halving is due after this many additions for each entry of the capacity.
+const SAMPLE_FACTOR: u64 = 10;
+const WORDS_PER_BLOCK: usize = 8;
+/// Counters of 4 bits stop here.
+const MAX_COUNT: u64 = 15;
+/// The lowest bit of each counter, and all but the highest.
+const ODD: u64 = 0x1111_1111_1111_1111;
+const HALF: u64 = 0x7777_7777_7777_7777;
 
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-struct Block([u64; BLOCK]);
+type Block = [u64; WORDS_PER_BLOCK];
 
+/// Estimates of use, by 64-bit hash. Counts nothing before [`start`](Self::start).
 #[derive(Debug)]
 pub(super) struct Sketch {
-    blocks: Vec<Block>,
+    table: Table,
+    /// Additions since the last halving, in which each halving leaves half of those before it.
     additions: u64,
+    /// Additions at which the next halving is due.
     sample: u64,
+    pending: Option<Box<Pending>>,
+}
+
+/// A change of the whole table that is under way.
+#[derive(Debug)]
+struct Pending {
+    change: Change,
+    /// Blocks below are done.
+    next: usize,
+    /// Blocks done out of turn, a bit each.
+    done: Vec<u64>,
+}
+
+#[derive(Debug)]
+enum Change {
+    /// All counters are halved. Counts the odd ones met, and remembers the additions when it began.
+    Halve { odd: u64, began: u64 },
+    /// Each block of a smaller table becomes two equal ones.
+    Double { from: Table },
 }
 
 impl Sketch {
-    /// A sketch for this many entries.
-    pub(super) fn new(entries: u64) -> Self {
-        let entries = entries.max(MIN_ENTRIES);
-        let words = usize::try_from(entries.next_power_of_two()).expect("a sketch fits the address space");
-        Self {
-            blocks: vec![Block([0; BLOCK]); words / BLOCK],
-            additions: 0,
-            sample: entries.saturating_mul(SAMPLE),
+    pub(super) fn new() -> Self {
+        Self { table: Table::empty(), additions: 0, sample: u64::MAX, pending: None }
+    }
+
+    #[inline]
+    pub(super) fn started(&self) -> bool {
+        self.table.blocks != 0
+    }
+
+    /// Begins to count, for about `entries` entries.
+    pub(super) fn start(&mut self, entries: u64) {
+        self.table = Table::zeroed(blocks_for(entries));
+        self.additions = 0;
+        self.pending = None;
+        self.set_sample(entries);
+    }
+
+    /// Fits sample and size to a new number of entries. A table that is too large stays; one that is too small grows,
+    /// twofold at a time, unless it is still busy with its last change: then ask again later.
+    pub(super) fn resize(&mut self, entries: u64) {
+        if !self.started() {
+            return;
+        }
+        self.set_sample(entries);
+        if self.pending.is_none() && self.table.blocks < blocks_for(entries) {
+            let larger = Table::zeroed(self.table.blocks * 2);
+            let from = std::mem::replace(&mut self.table, larger);
+            self.begin(Change::Double { from });
         }
     }
 
-    /// Entries the sketch was made for.
-    pub(super) fn entries(&self) -> u64 {
-        self.sample / SAMPLE
+    fn set_sample(&mut self, entries: u64) {
+        self.sample = entries.max(MIN_WORDS).saturating_mul(SAMPLE_FACTOR);
     }
 
-    /// Doubles the sketch. Blocks are chosen by low bits, so copying them keeps every count.
-    pub(super) fn double(&mut self) {
-        self.blocks.extend_from_within(..);
-        self.sample = self.sample.saturating_mul(2);
-    }
-
-    #[inline]
-    fn block(&self, hash: u64) -> usize {
-        hash as usize & (self.blocks.len() - 1)
-    }
-
-    /// Word within the block and shift of the key's counter in `row`.
-    #[inline]
-    fn counter(hash: u64, row: usize) -> (usize, u32) {
-        let byte = (hash >> (32 + 8 * row)) as u32;
-        (row * 2 + (byte & 1) as usize, ((byte >> 1) & 15) * 4)
-    }
-
-    /// The estimate, 0 to 15.
-    #[inline]
-    pub(super) fn frequency(&self, hash: u64) -> u8 {
-        let block = &self.blocks[self.block(hash)].0;
-        let mut least = 15;
-        for row in 0..4 {
-            let (word, shift) = Self::counter(hash, row);
-            least = least.min((block[word] >> shift) as u8 & 15);
-        }
-        least
-    }
-
-    /// Counts one use; halves everything when it is time.
+    /// Counts one use.
     #[inline]
     pub(super) fn increment(&mut self, hash: u64) {
-        let index = self.block(hash);
-        let block = &mut self.blocks[index].0;
+        if !self.started() {
+            return;
+        }
+        let index = self.table.index(hash);
+        if self.pending.is_some() {
+            self.advance(index);
+        }
+        let block = self.table.block_mut(index);
         let mut added = false;
         for row in 0..4 {
-            let (word, shift) = Self::counter(hash, row);
-            if (block[word] >> shift) & 15 != 15 {
-                block[word] += 1 << shift;
-                added = true;
-            }
+            let (word, shift) = position(hash, row);
+            let word = &mut block[word];
+            let below = (*word >> shift) & MAX_COUNT != MAX_COUNT;
+            *word += u64::from(below) << shift;
+            added |= below;
         }
-        if added {
-            self.additions += 1;
-            if self.additions >= self.sample {
-                self.age();
-            }
+        self.additions += u64::from(added);
+        if self.additions >= self.sample {
+            self.age();
         }
+    }
+
+    /// Estimates the uses, at most 15. Never too low, but for halvings.
+    #[inline]
+    pub(super) fn frequency(&mut self, hash: u64) -> u32 {
+        if !self.started() {
+            return 0;
+        }
+        let index = self.table.index(hash);
+        if self.pending.is_some() {
+            self.advance(index);
+        }
+        let block = self.table.block_mut(index);
+        let mut least = MAX_COUNT;
+        for row in 0..4 {
+            let (word, shift) = position(hash, row);
+            least = least.min((block[word] >> shift) & MAX_COUNT);
+        }
+        least as u32
     }
 
     #[cold]
     fn age(&mut self) {
-        let mut odd = 0u64;
-        for block in &mut self.blocks {
-            for word in &mut block.0 {
-                odd += u64::from((*word & ODD_MASK).count_ones());
-                *word = (*word >> 1) & HALVE_MASK;
+        // A halving is over long before the next is due; only a doubling can still be under way. Then the halving waits.
+        if self.pending.is_none() {
+            let began = self.additions;
+            self.begin(Change::Halve { odd: 0, began });
+            // What the odd counters lose besides is taken off when they are known.
+            self.additions = began / 2;
+        }
+    }
+
+    fn begin(&mut self, change: Change) {
+        let done = vec![0; self.table.blocks.div_ceil(64)];
+        self.pending = Some(Box::new(Pending { change, next: 0, done }));
+    }
+
+    /// Brings a block up to date, and the next one in turn.
+    #[cold]
+    fn advance(&mut self, index: usize) {
+        let Some(pending) = &mut self.pending else { return };
+        pending.update(&mut self.table, index);
+        while pending.next < self.table.blocks && pending.is_done(pending.next) {
+            pending.next += 1;
+        }
+        if pending.next < self.table.blocks {
+            pending.update(&mut self.table, pending.next);
+            pending.next += 1;
+            return;
+        }
+        if let Change::Halve { odd, began } = pending.change {
+            let since = self.additions - began / 2;
+            self.additions = began.saturating_sub(odd / 4) / 2 + since;
+        }
+        self.pending = None;
+    }
+}
+
+impl Pending {
+    fn is_done(&self, index: usize) -> bool {
+        self.done[index / 64] >> (index % 64) & 1 != 0
+    }
+
+    fn update(&mut self, table: &mut Table, index: usize) {
+        if self.is_done(index) {
+            return;
+        }
+        self.done[index / 64] |= 1 << (index % 64);
+        match &mut self.change {
+            Change::Halve { odd, .. } => {
+                for word in table.block_mut(index) {
+                    *odd += u64::from((*word & ODD).count_ones());
+                    *word = (*word >> 1) & HALF;
+                }
+            }
+            Change::Double { from } => {
+                *table.block_mut(index) = *from.block_mut(index & (from.blocks - 1));
             }
         }
-        self.additions = self.additions.saturating_sub(odd / 4) / 2;
+    }
+}
+
+/// Word within its block, and shift within the word, of a key's counter in a row.
+#[inline]
+fn position(hash: u64, row: usize) -> (usize, u32) {
+    let bits = (hash >> (32 + 8 * row)) as u32;
+    (2 * row + (bits & 1) as usize, (bits >> 1 & 15) * 4)
+}
+
+fn blocks_for(entries: u64) -> usize {
+    // Beyond 2^32 entries there are no slots.
+    let words = entries.clamp(MIN_WORDS, 1 << 32).next_power_of_two();
+    words as usize / WORDS_PER_BLOCK
+}
+
+/// A power of two of blocks, each on a cache line of its own.
+#[derive(Debug)]
+struct Table {
+    words: Box<[u64]>,
+    /// Words before the first cache line begins. A type of 64-byte alignment would do the same, but memory for that
+    /// cannot be had zeroed without writing all of it.
+    offset: usize,
+    blocks: usize,
+}
+
+impl Table {
+    fn empty() -> Self {
+        Self { words: Box::default(), offset: 0, blocks: 0 }
+    }
+
+    fn zeroed(blocks: usize) -> Self {
+        let words = vec![0u64; blocks * WORDS_PER_BLOCK + WORDS_PER_BLOCK - 1].into_boxed_slice();
+        let offset = words.as_ptr().align_offset(size_of::<Block>());
+        // `align_offset` may decline to answer; alignment is a matter of speed only.
+        let offset = if offset < WORDS_PER_BLOCK { offset } else { 0 };
+        Self { words, offset, blocks }
+    }
+
+    #[inline]
+    fn index(&self, hash: u64) -> usize {
+        hash as usize & (self.blocks - 1)
+    }
+
+    #[inline]
+    fn block_mut(&mut self, index: usize) -> &mut Block {
+        let start = self.offset + index * WORDS_PER_BLOCK;
+        let words = &mut self.words[start..start + WORDS_PER_BLOCK];
+        words.try_into().expect("a block's worth of words")
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::policy::random::Random;
 
-    #[test]
-    fn counts_up_to_fifteen_and_halves() {
-        let mut sketch = Sketch::new(256);
-        let hash = 0x1234_5678_9abc_def0;
-        for n in 1..=20 {
-            sketch.increment(hash);
-            assert_eq!(sketch.frequency(hash), n.min(15));
+    /// The same sketch, changed at once.
+    struct Plain {
+        words: Vec<u64>,
+        additions: u64,
+        sample: u64,
+    }
+
+    impl Plain {
+        fn new(entries: u64) -> Self {
+            let words = vec![0; blocks_for(entries) * WORDS_PER_BLOCK];
+            Self { words, additions: 0, sample: entries.max(256) * 10 }
         }
-        assert_eq!(sketch.frequency(!hash), 0);
-        sketch.age();
-        assert_eq!(sketch.frequency(hash), 7);
+
+        fn places(&self, hash: u64) -> [(usize, u32); 4] {
+            let block = (hash as usize & (self.words.len() / 8 - 1)) * 8;
+            std::array::from_fn(|row| {
+                let byte = (hash >> 32).to_le_bytes()[row];
+                (block + 2 * row + usize::from(byte & 1), u32::from(byte >> 1 & 15) * 4)
+            })
+        }
+
+        fn increment(&mut self, hash: u64) {
+            let mut added = false;
+            for (word, shift) in self.places(hash) {
+                if self.words[word] >> shift & 15 < 15 {
+                    self.words[word] += 1 << shift;
+                    added = true;
+                }
+            }
+            self.additions += u64::from(added);
+            if self.additions >= self.sample {
+                let mut odd = 0;
+                for word in &mut self.words {
+                    odd += u64::from((*word & ODD).count_ones());
+                    *word = *word >> 1 & HALF;
+                }
+                self.additions = (self.additions - odd / 4) / 2;
+            }
+        }
+
+        fn frequency(&self, hash: u64) -> u32 {
+            self.places(hash)
+                .map(|(word, shift)| (self.words[word] >> shift & 15) as u32)
+                .into_iter()
+                .min()
+                .unwrap()
+        }
+
+        fn double(&mut self) {
+            let copy = self.words.clone();
+            self.words.extend(copy);
+            self.sample *= 2;
+        }
     }
 
     #[test]
-    fn doubling_keeps_counts() {
-        let mut sketch = Sketch::new(256);
-        let hashes: Vec<u64> = (1..500u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
-        for hash in &hashes {
-            sketch.increment(*hash);
-        }
-        let before: Vec<u8> = hashes.iter().map(|hash| sketch.frequency(*hash)).collect();
-        sketch.double();
-        let after: Vec<u8> = hashes.iter().map(|hash| sketch.frequency(*hash)).collect();
-        assert_eq!(before, after);
+    fn before_the_start_it_counts_nothing() {
+        let mut sketch = Sketch::new();
+        sketch.increment(1);
+        assert_eq!(sketch.frequency(1), 0);
+        sketch.resize(1 << 40);
+        assert!(!sketch.started());
     }
 
     #[test]
-    fn ages_after_its_sample() {
-        let mut sketch = Sketch::new(256);
-        let mut hash = 1u64;
-        for _ in 0..2559 {
-            hash = hash.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-            sketch.increment(hash ^ (hash >> 29));
+    fn counters_stop_at_15() {
+        let mut sketch = Sketch::new();
+        sketch.start(1);
+        for _ in 0..100 {
+            sketch.increment(99);
         }
-        let before = sketch.additions;
-        for _ in 0..3 {
-            sketch.increment(hash);
-            hash = hash.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        assert_eq!(sketch.frequency(99), 15);
+        assert_eq!(sketch.additions, 15);
+    }
+
+    #[test]
+    fn blocks_are_cache_lines() {
+        let table = Table::zeroed(64);
+        assert_eq!(table.words[table.offset..].as_ptr() as usize % 64, 0);
+    }
+
+    #[test]
+    fn lazy_halving_equals_halving_at_once_over_many_ages() {
+        for entries in [1, 256, 1000, 5000] {
+            let mut random = Random::new(entries);
+            let (mut lazy, mut plain) = (Sketch::new(), Plain::new(entries));
+            lazy.start(entries);
+            for step in 0..entries.max(256) * 60 {
+                // Skewed, so that some counters are full and some are empty.
+                let hash = random.next();
+                let key = (random.next() % (entries * 3)) & hash;
+                let key = key.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+                lazy.increment(key);
+                plain.increment(key);
+                let other = random.next();
+                assert_eq!(lazy.frequency(other), plain.frequency(other), "step {step}");
+                assert_eq!(lazy.frequency(key), plain.frequency(key), "step {step}");
+                if lazy.pending.is_none() {
+                    assert_eq!(lazy.additions, plain.additions, "step {step}");
+                }
+            }
         }
-        assert!(sketch.additions < before, "{} additions", sketch.additions);
+    }
+
+    proptest! {
+        #[test]
+        fn doubling_keeps_the_counts(hashes in prop::collection::vec(any::<u64>(), 1..300), before in 0..300usize) {
+            let (mut lazy, mut plain) = (Sketch::new(), Plain::new(256));
+            lazy.start(256);
+            for (i, &hash) in hashes.iter().enumerate() {
+                if i == before {
+                    lazy.resize(512);
+                    plain.double();
+                }
+                lazy.increment(hash);
+                plain.increment(hash);
+                prop_assert_eq!(lazy.frequency(hash), plain.frequency(hash));
+            }
+            for hash in hashes {
+                prop_assert_eq!(lazy.frequency(hash), plain.frequency(hash));
+            }
+        }
+    }
+
+    #[test]
+    fn growing_far_takes_several_doublings() {
+        let mut sketch = Sketch::new();
+        sketch.start(256);
+        let mut random = Random::new(3);
+        for _ in 0..10_000 {
+            sketch.resize(4096);
+            sketch.increment(random.next());
+        }
+        assert_eq!(sketch.table.blocks, 4096 / WORDS_PER_BLOCK);
+        assert!(sketch.pending.is_none());
     }
 }

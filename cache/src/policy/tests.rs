@@ -1,165 +1,428 @@
-//! The policy on a bare array of headers.
+//! The whole policy under a small engine that keeps the bound, with invariants checked after each step.
+
+use std::collections::HashMap;
 
 use proptest::prelude::*;
 
+use super::random::Random;
 use super::*;
 
-struct Slots(Vec<Header>);
+/// An engine in miniature: slots, a map from key to slot, and the bound.
+struct Engine {
+    policy: Policy,
+    activity: Activity,
+    headers: Headers,
+    free: Vec<u32>,
+    slots: HashMap<u64, u32>,
+    keys: HashMap<u32, u64>,
+    capacity: u64,
+    hash: fn(u64) -> u32,
+}
 
-impl Entries for Slots {
+#[derive(Default)]
+struct Headers(Vec<Header>);
+
+impl Entries for Headers {
     fn header(&self, slot: u32) -> &Header {
         &self.0[slot as usize]
     }
 }
 
-/// A cache of hashes in the smallest form: what the engine does around the policy.
-struct Model {
-    policy: Policy,
-    activity: Activity,
-    slots: Slots,
-    free: Vec<u32>,
-    live: std::collections::HashMap<u32, u32>,
-    capacity: u64,
+fn mixed(key: u64) -> u32 {
+    (Random::new(key).next() >> 32) as u32
 }
 
-impl Model {
-    fn new(capacity: u64, weighted: bool) -> Self {
+impl Engine {
+    fn new(capacity: u64, weighted: bool, seed: u64) -> Self {
         Self {
-            policy: Policy::new(Config { capacity, weighted, seed: 1 }),
+            policy: Policy::new(Config { capacity, weighted, seed }),
             activity: Activity::new(),
-            slots: Slots(vec![Header::new(0)]),
+            headers: Headers::default(),
             free: Vec::new(),
-            live: std::collections::HashMap::new(),
+            slots: HashMap::new(),
+            keys: HashMap::new(),
             capacity,
+            hash: mixed,
         }
     }
 
-    fn slot(&mut self, hash: u32) -> u32 {
-        match self.free.pop() {
-            Some(slot) => {
-                self.slots.0[slot as usize] = Header::new(hash);
-                slot
-            }
-            None => {
-                self.slots.0.push(Header::new(hash));
-                u32::try_from(self.slots.0.len() - 1).unwrap()
-            }
-        }
-    }
-
-    fn hit(&self, hash: u32) -> bool {
-        let Some(&slot) = self.live.get(&hash) else { return false };
-        self.slots.header(slot).touch(&self.activity);
-        true
-    }
-
-    fn fit(&mut self) {
-        if self.policy.weight() <= self.capacity {
-            self.policy.settle(&self.slots);
-        }
-        while self.policy.weight() > self.capacity {
-            let slot = self.policy.evict(&self.slots).expect("something is evictable");
-            self.live.remove(&self.slots.header(slot).hash).expect("it was live");
-            self.free.push(slot);
-        }
-    }
-
-    fn put(&mut self, hash: u32, weight: u32) {
-        if u64::from(weight) > self.capacity {
-            return;
-        }
-        let slot = self.slot(hash);
-        if let Some(old) = self.live.insert(hash, slot) {
-            self.policy.replace(&self.slots, &self.activity, old, slot, weight);
-            self.free.push(old);
+    fn take_slot(&mut self, key: u64) -> u32 {
+        let header = Header::new((self.hash)(key));
+        let slot = self.free.pop().unwrap_or(self.headers.0.len() as u32);
+        if slot as usize == self.headers.0.len() {
+            self.headers.0.push(header);
         } else {
-            self.policy.insert(&self.slots, &self.activity, slot, weight);
+            self.headers.0[slot as usize] = header;
         }
-        self.fit();
+        slot
     }
 
-    fn remove(&mut self, hash: u32) {
-        if let Some(slot) = self.live.remove(&hash) {
-            self.policy.remove(&self.slots, slot);
+    fn get(&self, key: u64) -> bool {
+        let slot = self.slots.get(&key);
+        if let Some(&slot) = slot {
+            self.headers.header(slot).touch(&self.activity);
+        }
+        slot.is_some()
+    }
+
+    /// Inserts or updates, and makes room. Returns the keys evicted.
+    fn insert(&mut self, key: u64, weight: u32) -> Vec<u64> {
+        let new = self.take_slot(key);
+        match self.slots.insert(key, new) {
+            Some(old) => {
+                self.policy.replace(&self.headers, &self.activity, old, new, weight);
+                self.keys.remove(&old);
+                self.free.push(old);
+            }
+            None => self.policy.insert(&self.headers, &self.activity, new, weight),
+        }
+        self.keys.insert(new, key);
+        let mut evicted = Vec::new();
+        while self.policy.weight() > self.capacity {
+            let slot = self.policy.evict(&self.headers).expect("there is weight to evict");
+            let key = self.keys.remove(&slot).expect("evicted entries were held");
+            self.slots.remove(&key);
+            self.free.push(slot);
+            evicted.push(key);
+        }
+        if evicted.is_empty() {
+            self.policy.settle(&self.headers);
+        }
+        evicted
+    }
+
+    fn access(&mut self, key: u64) -> bool {
+        let hit = self.get(key);
+        if !hit {
+            self.insert(key, 1);
+        }
+        hit
+    }
+
+    fn remove(&mut self, key: u64, harvest: bool) {
+        if let Some(slot) = self.slots.remove(&key) {
+            if harvest {
+                self.policy.remove(&self.headers, slot);
+            } else {
+                self.policy.expire(&self.headers, slot);
+            }
+            self.keys.remove(&slot);
             self.free.push(slot);
         }
     }
 
     fn check(&self) {
-        self.policy.check_invariants(&self.slots);
-        assert_eq!(self.policy.len(), self.live.len());
+        self.policy.check_invariants(&self.headers);
+        assert_eq!(self.policy.len(), self.slots.len());
         assert!(self.policy.weight() <= self.capacity);
+        let mut coldest: Vec<u32> = self.policy.coldest().collect();
+        let hottest: Vec<u32> = self.policy.hottest().collect();
+        coldest.reverse();
+        assert_eq!(coldest, hottest);
+        coldest.sort_unstable();
+        let mut held: Vec<u32> = self.slots.values().copied().collect();
+        held.sort_unstable();
+        assert_eq!(coldest, held);
     }
 }
 
 #[derive(Clone, Debug)]
 enum Op {
-    Get(u32),
-    Put(u32, u32),
-    Remove(u32),
+    Access(u64),
+    Insert(u64, u32),
+    Remove(u64, bool),
+    /// Evicts although there is room, as an engine does that takes room for another shard.
+    Evict,
+    Capacity(u64),
+    Clear,
 }
 
-fn op() -> impl Strategy<Value = Op> {
-    let hash = prop_oneof![0..40u32, 0..400u32];
-    prop_oneof![
-        4 => hash.clone().prop_map(Op::Get),
-        4 => (hash.clone(), prop_oneof![Just(0), Just(1), 1..20u32, 50..200u32]).prop_map(|(h, w)| Op::Put(h, w)),
-        1 => hash.prop_map(Op::Remove),
-    ]
+fn ops(weights: impl Strategy<Value = u32> + Clone) -> impl Strategy<Value = Vec<Op>> {
+    let key = prop_oneof![0..8u64, 0..64u64, 0..400u64];
+    let op = prop_oneof![
+        60 => key.clone().prop_map(Op::Access),
+        20 => (key.clone(), weights).prop_map(|(key, weight)| Op::Insert(key, weight)),
+        8 => (key, any::<bool>()).prop_map(|(key, harvest)| Op::Remove(key, harvest)),
+        4 => Just(Op::Evict),
+        1 => (1..200u64).prop_map(Op::Capacity),
+        1 => Just(Op::Clear),
+    ];
+    prop::collection::vec(op, 0..600)
+}
+
+fn run(mut engine: Engine, ops: Vec<Op>) {
+    for op in ops {
+        match op {
+            Op::Access(key) => {
+                engine.access(key);
+            }
+            Op::Insert(key, weight) => {
+                // The engine refuses what is heavier than the cache.
+                let weight = u64::from(weight).min(engine.capacity) as u32;
+                engine.insert(key, weight);
+            }
+            Op::Remove(key, harvest) => engine.remove(key, harvest),
+            Op::Evict => {
+                if let Some(slot) = engine.policy.evict(&engine.headers) {
+                    assert!(engine.policy.weight_of(slot) > 0, "weight 0 is never evicted");
+                    let key = engine.keys.remove(&slot).expect("evicted entries were held");
+                    engine.slots.remove(&key);
+                    engine.free.push(slot);
+                } else {
+                    assert_eq!(engine.policy.weight(), 0, "something could have been evicted");
+                }
+            }
+            Op::Capacity(capacity) => {
+                engine.capacity = capacity;
+                engine.policy.set_capacity(&engine.activity, capacity);
+                while engine.policy.weight() > capacity {
+                    let slot = engine.policy.evict(&engine.headers).expect("has weight");
+                    let key = engine.keys.remove(&slot).expect("evicted entries were held");
+                    engine.slots.remove(&key);
+                    engine.free.push(slot);
+                }
+            }
+            Op::Clear => {
+                engine.policy.clear();
+                engine.free.extend(engine.slots.drain().map(|(_, slot)| slot));
+                engine.keys.clear();
+            }
+        }
+        engine.check();
+    }
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
     #[test]
-    fn stays_consistent(
-        capacity in prop_oneof![Just(1u64), Just(2), Just(3), Just(7), 1..300u64],
-        weighted in any::<bool>(),
-        ops in prop::collection::vec(op(), 0..600),
+    fn invariants_hold_for_entries(capacity in prop_oneof![1..4u64, 1..40u64, 40..300u64], ops in ops(Just(1u32)), seed: u64) {
+        run(Engine::new(capacity, false, seed), ops);
+    }
+
+    #[test]
+    fn invariants_hold_for_weights(
+        capacity in prop_oneof![1..4u64, 1..40u64, 40..300u64],
+        ops in ops(prop_oneof![4 => 1..4u32, 1 => Just(0u32), 1 => 0..100u32]),
+        seed: u64,
     ) {
-        let mut model = Model::new(capacity, weighted);
-        for op in ops {
-            match op {
-                Op::Get(hash) => { model.hit(hash); }
-                Op::Put(hash, weight) => model.put(hash, if weighted { weight } else { 1 }),
-                Op::Remove(hash) => model.remove(hash),
+        run(Engine::new(capacity, true, seed), ops);
+    }
+}
+
+/// Hits among `requests` of the keys that `next` makes, and the engine.
+fn hits(capacity: u64, requests: u32, mut next: impl FnMut(u32) -> u64) -> (u32, Engine) {
+    let mut engine = Engine::new(capacity, false, 42);
+    let mut hits = 0;
+    for i in 0..requests {
+        hits += u32::from(engine.access(next(i)));
+        if i % 1024 == 0 {
+            engine.check();
+        }
+    }
+    engine.check();
+    (hits, engine)
+}
+
+#[test]
+fn a_loop_larger_than_the_cache_keeps_nearly_all_it_can() {
+    let (hits, _) = hits(500, 200_000, |i| u64::from(i % 1000));
+    assert!(hits > 94_000, "{hits} of at most 100000");
+}
+
+#[test]
+fn a_scan_does_not_wash_out_the_hot_set() {
+    let mut random = Random::new(1);
+    let (_, mut engine) = hits(500, 50_000, |_| random.next() % 400);
+    for key in 0..100_000 {
+        engine.access(1_000_000 + key);
+    }
+    let left = (0..400).filter(|&key| engine.get(key)).count();
+    assert!(left > 380, "{left} of 400 are left");
+}
+
+#[test]
+fn the_window_grows_where_recency_pays_and_shrinks_where_it_does_not() {
+    // Each key is used twice, 200 requests apart, and never again.
+    let (_, recency) =
+        hits(1000, 200_000, |i| if i % 2 == 0 { u64::from(i) } else { u64::from(i.saturating_sub(401)) });
+    assert!(recency.policy.window_max() > 150, "{}", recency.policy.window_max());
+    let mut random = Random::new(1);
+    let (_, frequency) =
+        hits(1000, 400_000, |i| if i % 2 == 0 { random.next() % 1200 } else { 10_000 + u64::from(i) });
+    assert!(frequency.policy.window_max() <= 30, "{}", frequency.policy.window_max());
+}
+
+#[test]
+fn the_hot_set_may_change() {
+    let mut random = Random::new(9);
+    let (_, mut engine) = hits(500, 100_000, |_| random.next() % 400);
+    let second: u32 = (0..50_000).map(|_| u32::from(engine.access(1000 + random.next() % 400))).sum();
+    assert!(second > 47_000, "{second}");
+}
+
+#[test]
+fn keys_of_one_hash_still_fit_the_bound() {
+    let mut engine = Engine::new(100, false, 7);
+    engine.hash = |_| 0xdead_beef;
+    for key in 0..10_000 {
+        engine.access(key % 300);
+    }
+    engine.check();
+    assert_eq!(engine.slots.len(), 100);
+}
+
+#[test]
+fn a_flood_of_keys_with_equal_low_bits_takes_bounded_work_and_leaves_the_hot_set() {
+    let mut engine = Engine::new(1000, false, 7);
+    engine.hash = |key| if key < 800 { mixed(key) } else { (key as u32) << 16 | 0x1234 };
+    for round in 0..20 {
+        for key in 0..800 {
+            engine.access(key);
+        }
+        for key in 0..1000 {
+            engine.access(800 + round * 1000 + key);
+        }
+    }
+    let left = (0..800).filter(|&key| engine.get(key)).count();
+    assert!(left > 700, "{left} of 800 are left");
+    engine.check();
+}
+
+/// Counts how often the policy looks at an entry.
+struct Counting<'h>(&'h Headers, std::cell::Cell<usize>);
+
+impl Entries for Counting<'_> {
+    fn header(&self, slot: u32) -> &Header {
+        self.1.set(self.1.get() + 1);
+        self.0.header(slot)
+    }
+}
+
+#[test]
+fn no_call_does_unbounded_work_even_if_every_entry_was_used() {
+    let mut random = Random::new(3);
+    let (_, mut engine) = hits(20_000, 200_000, |_| random.next() % 40_000);
+    let mut most = 0;
+    for key in 0..20_000u64 {
+        if key % 1000 == 0 {
+            for header in &engine.headers.0 {
+                header.touch(&engine.activity);
             }
-            model.check();
         }
+        let slot = engine.take_slot(1_000_000 + key);
+        let counting = Counting(&engine.headers, std::cell::Cell::new(0));
+        engine.policy.insert(&counting, &engine.activity, slot, 1);
+        let evicted = engine.policy.evict(&counting).expect("the cache is full");
+        most = most.max(counting.1.get());
+        engine.free.push(evicted);
     }
+    engine.policy.check_invariants(&engine.headers);
+    assert!(most <= 400, "one call looked at {most} entries");
 }
 
 #[test]
-fn a_scan_does_not_flush_what_is_used() {
-    let mut model = Model::new(1000, false);
-    for round in 0..50u32 {
-        for hash in 0..500 {
-            if !model.hit(hash) {
-                model.put(hash, 1);
+fn unbounded_costs_nothing_but_links() {
+    let mut engine = Engine::new(u64::MAX, false, 1);
+    for key in 0..10_000 {
+        engine.access(key);
+    }
+    assert!(!engine.policy.sketch.started());
+    assert_eq!(engine.policy.ghosts.len(), 0);
+    engine.check();
+}
+
+#[test]
+fn weight_0_is_never_evicted_and_may_change() {
+    let mut engine = Engine::new(10, true, 1);
+    engine.insert(1, 0);
+    assert_eq!(engine.policy.evict(&engine.headers), None);
+    for key in 2..1000 {
+        engine.insert(key, 3);
+        engine.check();
+    }
+    assert!(engine.get(1));
+    engine.insert(1, 2);
+    engine.check();
+    for key in 1000..2000 {
+        engine.insert(key, 3);
+    }
+    assert!(!engine.get(1), "with a weight it is like all others");
+}
+
+#[test]
+fn an_entry_heavier_than_the_window_must_prove_itself_at_once() {
+    let mut engine = Engine::new(1000, true, 1);
+    for _ in 0..5 {
+        for key in 0..250 {
+            if !engine.get(key) {
+                engine.insert(key, 4);
             }
         }
-        for n in 0..500 {
-            model.put(1_000_000 + round * 500 + n, 1);
+    }
+    let evicted = engine.insert(9999, 500);
+    assert_eq!(evicted, [9999]);
+    engine.check();
+}
+
+#[test]
+fn a_growing_number_of_lighter_entries_gets_a_larger_sketch() {
+    let mut engine = Engine::new(1_000_000, true, 1);
+    for key in 0..2000 {
+        engine.insert(key, 1000);
+    }
+    assert!(engine.policy.population < 1100);
+    for key in 10_000..300_000 {
+        engine.insert(key, 10);
+    }
+    assert!(engine.policy.population > 50_000, "{}", engine.policy.population);
+    assert!(engine.policy.ghosts.len() >= 65_536);
+    engine.check();
+}
+
+#[test]
+fn an_update_keeps_the_place_and_counts_as_a_hit() {
+    let mut engine = Engine::new(100, false, 1);
+    for key in 0..100 {
+        engine.access(key);
+    }
+    let before: Vec<u64> = engine.policy.coldest().map(|slot| engine.keys[&slot]).collect();
+    engine.insert(50, 1);
+    let after: Vec<u64> = engine.policy.coldest().map(|slot| engine.keys[&slot]).collect();
+    assert_eq!(before, after);
+    let slot = engine.slots[&50];
+    assert!(engine.headers.header(slot).referenced());
+}
+
+#[test]
+fn removal_counts_the_last_use_only_if_asked() {
+    for harvest in [false, true] {
+        let mut engine = Engine::new(4, false, 1);
+        for key in 0..4 {
+            engine.access(key);
         }
-    }
-    let kept = (0..500).filter(|&hash| model.hit(hash)).count();
-    assert!(kept >= 490, "{kept} of 500 used entries are left");
-    model.check();
-}
-
-#[test]
-fn a_flood_of_equal_hashes_is_harmless() {
-    let mut model = Model::new(100, false);
-    for n in 0..10_000 {
-        model.put(n << 20, 1);
-        model.check();
+        let hash = engine.policy.spread.of(mixed(3));
+        let before = engine.policy.sketch.frequency(hash);
+        engine.get(3);
+        engine.remove(3, harvest);
+        assert_eq!(engine.policy.sketch.frequency(hash), before + u32::from(harvest));
     }
 }
 
 #[test]
-fn an_unbounded_policy_evicts_nothing() {
-    let mut model = Model::new(u64::MAX, false);
-    for hash in 0..10_000 {
-        model.put(hash, 1);
-    }
-    assert_eq!(model.live.len(), 10_000);
-    model.check();
+fn the_same_seed_makes_the_same_choices() {
+    let run = |seed| {
+        let mut engine = Engine::new(64, false, seed);
+        let mut random = Random::new(5);
+        let mut evicted = Vec::new();
+        for _ in 0..5000 {
+            let key = random.next() % 200;
+            if !engine.get(key) {
+                evicted.extend(engine.insert(key, 1));
+            }
+        }
+        evicted
+    };
+    assert_eq!(run(1), run(1));
+    assert_ne!(run(1), run(2));
 }

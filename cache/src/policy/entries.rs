@@ -1,0 +1,9 @@
+//! The engine's side of the policy's interface.
+
+use super::header::Header;
+
+/// How the policy sees entries.
+pub trait Entries {
+    /// The header of an entry that is inserted and not yet evicted or removed.
+    fn header(&self, slot: u32) -> &Header;
+}

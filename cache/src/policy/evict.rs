@@ -1,0 +1,173 @@
+//! The hands and the duel: which entry goes.
+
+use super::entries::Entries;
+use super::ghost::Kind;
+use super::header::Header;
+use super::region::Region;
+use super::state::Policy;
+
+/// Entries that a hand may pass over in one call because they were used. What it stops at then is judged as it is.
+const HAND: usize = 16;
+/// Frequencies are compared up to here.
+const MAX_FREQUENCY: u32 = 15;
+/// A candidate that loses a duel although it was used this often …
+const WARM: u32 = 6;
+/// … wins nonetheless once in so many times. Otherwise somebody who knows which keys are hot could keep the cache from
+/// ever taking in another, by making its victims look hot too.
+const LUCK: u64 = 128;
+
+impl Policy {
+    /// Chooses the entry to evict, forgets it and returns its slot. It may be the one inserted last. `None` if there is
+    /// none that may be evicted.
+    #[inline]
+    pub fn evict<E: Entries + ?Sized>(&mut self, entries: &E) -> Option<u32> {
+        if !self.sketch.started() {
+            // Another shard takes room from this one, which never filled.
+            self.start();
+        }
+        let candidate = self.candidate(entries);
+        let victim = self.victim(entries);
+        let evicted = match (candidate, victim) {
+            (None, None) => return None,
+            (Some(_), None) => self.reject(entries),
+            (None, Some(region)) => self.expel(entries, region),
+            (Some(candidate), Some(region)) => {
+                let victim = self.lists.list(region).head()?;
+                if self.wins(entries.header(candidate), entries.header(victim)) {
+                    let victim = self.expel(entries, region);
+                    if self.lists.list(Region::Window).weight() > self.quota.window() {
+                        self.lists.pop_head(Region::Window);
+                        self.link(entries.header(candidate), Region::Probation, candidate);
+                    }
+                    victim
+                } else {
+                    self.reject(entries)
+                }
+            }
+        };
+        self.overflow(entries);
+        Some(evicted)
+    }
+
+    /// Tells the policy that nothing has to go: the cache is still filling.
+    #[inline]
+    pub fn settle<E: Entries + ?Sized>(&mut self, entries: &E) {
+        self.overflow(entries);
+    }
+
+    /// The head of the window, once those used since they came there have gone to its tail.
+    #[inline]
+    fn candidate<E: Entries + ?Sized>(&mut self, entries: &E) -> Option<u32> {
+        for _ in 0..HAND {
+            let header = entries.header(self.lists.list(Region::Window).head()?);
+            if !self.harvest(header) {
+                break;
+            }
+            header.set_stamp(self.quota.stamp(self.clocks.misses));
+            self.lists.rotate(Region::Window);
+        }
+        self.lists.list(Region::Window).head()
+    }
+
+    /// The queue of main whose head is the next victim, once those used on probation have been promoted.
+    #[inline]
+    fn victim<E: Entries + ?Sized>(&mut self, entries: &E) -> Option<Region> {
+        for _ in 0..HAND {
+            let Some(slot) = self.lists.list(Region::Probation).head() else { break };
+            let header = entries.header(slot);
+            if !self.harvest(header) {
+                break;
+            }
+            self.lists.pop_head(Region::Probation);
+            self.link(header, Region::Protected, slot);
+        }
+        self.demote(entries);
+        if self.lists.list(Region::Probation).len() > 0 {
+            return Some(Region::Probation);
+        }
+        for _ in 0..HAND {
+            let header = entries.header(self.lists.list(Region::Protected).head()?);
+            if !self.harvest(header) {
+                break;
+            }
+            self.lists.rotate(Region::Protected);
+        }
+        (self.lists.list(Region::Protected).len() > 0).then_some(Region::Protected)
+    }
+
+    /// Brings the protected queue back to its quota. Entries in use go round once more, but at most `HAND` in one call:
+    /// what is too much then stays for the next. (To demote an entry in use instead would be wrong: in a loop that nearly
+    /// fits all are in use, and it costs up to 4 points there.)
+    pub(super) fn demote<E: Entries + ?Sized>(&mut self, entries: &E) {
+        let mut spared = 0;
+        for _ in 0..4 * HAND {
+            let Some(slot) = self.excess() else { return };
+            let header = entries.header(slot);
+            if self.harvest(header) {
+                self.lists.rotate(Region::Protected);
+                spared += 1;
+                if spared == HAND {
+                    return;
+                }
+            } else {
+                self.lists.pop_head(Region::Protected);
+                self.link(header, Region::Probation, slot);
+            }
+        }
+    }
+
+    /// The head of the protected queue if that is over its quota.
+    #[inline]
+    fn excess(&self) -> Option<u32> {
+        let protected = self.lists.list(Region::Protected);
+        if protected.weight() > self.quota.protected() { protected.head() } else { None }
+    }
+
+    #[inline]
+    fn wins(&mut self, candidate: &Header, victim: &Header) -> bool {
+        let candidate = self.frequency(candidate);
+        let victim = self.frequency(victim);
+        candidate > victim || (candidate >= WARM && self.random.next() % LUCK == 0)
+    }
+
+    /// How often an entry was used, with the use that the sketch does not know of yet.
+    #[inline]
+    fn frequency(&mut self, header: &Header) -> u32 {
+        let counted = self.sketch.frequency(self.spread.of(header.hash));
+        (counted + u32::from(header.referenced())).min(MAX_FREQUENCY)
+    }
+
+    /// Counts the use of an entry since this was last called; says whether there was any.
+    #[inline]
+    pub(super) fn harvest(&mut self, header: &Header) -> bool {
+        let used = header.take_reference();
+        if used {
+            self.sketch.increment(self.spread.of(header.hash));
+        }
+        used
+    }
+
+    /// Takes the head of the window out of the cache.
+    #[inline]
+    fn reject<E: Entries + ?Sized>(&mut self, entries: &E) -> u32 {
+        let slot = self.lists.pop_head(Region::Window);
+        self.bury(entries.header(slot), Kind::Rejected);
+        slot
+    }
+
+    /// Takes the head of a queue of main out of the cache.
+    #[inline]
+    fn expel<E: Entries + ?Sized>(&mut self, entries: &E, region: Region) -> u32 {
+        let slot = self.lists.pop_head(region);
+        self.clocks.victims += u64::from(self.lists.weight_of(slot));
+        self.bury(entries.header(slot), Kind::Victim);
+        slot
+    }
+
+    #[inline]
+    fn bury(&mut self, header: &Header, kind: Kind) {
+        self.harvest(header);
+        header.set_region(Region::Unlinked);
+        self.ghosts.remember(self.spread.of(header.hash), kind, &self.clocks);
+    }
+}

@@ -1,0 +1,268 @@
+//! The policy's state, and what the engine calls but for evictions (see `evict`).
+
+use super::activity::Activity;
+use super::climber::{Climber, Shape};
+use super::entries::Entries;
+use super::ghost::{Clocks, Ghosts};
+use super::header::Header;
+use super::lists::Lists;
+use super::quota::Quota;
+use super::random::{Random, Spread};
+use super::region::Region;
+use super::sketch::Sketch;
+
+/// What a policy is made for.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// The room that the queues share: entries, or weight. `u64::MAX` means no bound.
+    pub capacity: u64,
+    /// Whether entries differ in weight. If not, each weighs 1.
+    pub weighted: bool,
+    /// Decides hashing and coin tosses.
+    pub seed: u64,
+}
+
+/// The policy of one shard. All calls are made under that shard's lock.
+///
+/// The engine calls [`insert`](Self::insert) and then either [`evict`](Self::evict) until it has room or
+/// [`settle`](Self::settle). An entry's slot may be used again as soon as it was evicted or removed.
+#[derive(Debug)]
+pub struct Policy {
+    pub(super) lists: Lists,
+    pub(super) quota: Quota,
+    pub(super) sketch: Sketch,
+    pub(super) ghosts: Ghosts,
+    pub(super) climber: Climber,
+    pub(super) clocks: Clocks,
+    pub(super) spread: Spread,
+    pub(super) random: Random,
+    /// How many entries the capacity holds: known, or for weights estimated.
+    pub(super) population: u64,
+    /// Whether the window may hold more than its quota because the last word has not been spoken on an insert.
+    pub(super) unsettled: bool,
+}
+
+impl Policy {
+    /// An empty policy. Allocates nothing yet, whatever the capacity.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let mut random = Random::new(config.seed);
+        let capacity = config.capacity.max(1);
+        Self {
+            lists: Lists::new(config.weighted),
+            quota: Quota::new(capacity),
+            sketch: Sketch::new(),
+            ghosts: Ghosts::new(),
+            climber: Climber::new(),
+            clocks: Clocks::default(),
+            spread: Spread::new(&mut random),
+            random,
+            population: capacity,
+            unsettled: false,
+        }
+    }
+
+    /// Takes in a new entry, which may be evicted from now on. Weight 0 means never.
+    #[inline]
+    pub fn insert<E: Entries + ?Sized>(&mut self, entries: &E, activity: &Activity, slot: u32, weight: u32) {
+        let header = entries.header(slot);
+        self.lists.prepare(slot, weight);
+        if weight == 0 {
+            self.link(header, Region::Pinned, slot);
+            return;
+        }
+        self.clocks.misses += u64::from(weight);
+        let clock = self.quota.stamp(self.clocks.misses);
+        activity.set_clock(clock);
+        if self.sketch.started() {
+            let hash = self.spread.of(header.hash);
+            if let Some(back) = self.ghosts.recall(hash, &self.clocks) {
+                self.climber.returned(back, self.quota.capacity());
+            }
+            self.sketch.increment(hash);
+            if self.climber.miss(self.population) {
+                self.climb(activity);
+            }
+        } else if self.weight() >= self.quota.capacity() / 2 {
+            self.start();
+            self.sketch.increment(self.spread.of(header.hash));
+            activity.set_half_window(self.quota.half_window());
+            activity.take();
+        }
+        header.set_stamp(clock);
+        if u64::from(weight) > self.quota.window() {
+            // It would push out all the window; let it be the next to prove itself.
+            header.set_region(Region::Window);
+            self.lists.push_head(Region::Window, slot);
+        } else {
+            self.link(header, Region::Window, slot);
+        }
+        self.unsettled = true;
+        if self.quota.is_moving() {
+            self.move_quota(entries, activity);
+        }
+    }
+
+    /// The cache is half full: from now on there may be something to choose.
+    /// The cache is half full: from now on there may be something to choose.
+    #[cold]
+    pub(super) fn start(&mut self) {
+        self.estimate_population();
+        self.sketch.start(self.population);
+        self.ghosts.start(self.population, self.quota.capacity());
+    }
+
+    #[cold]
+    fn climb(&mut self, activity: &Activity) {
+        let shape = Shape {
+            capacity: self.quota.capacity() as f64,
+            window: self.quota.window() as f64,
+            probation: self.lists.list(Region::Probation).weight() as f64,
+            protected: self.lists.list(Region::Protected).weight() as f64,
+        };
+        self.quota.request(self.climber.decide(activity.take(), shape));
+        if self.lists.is_weighted() {
+            self.estimate_population();
+            self.sketch.resize(self.population);
+            if self.population > self.ghosts.len() as u64 {
+                self.ghosts.start(self.population, self.quota.capacity());
+            }
+        }
+    }
+
+    fn estimate_population(&mut self) {
+        let capacity = self.quota.capacity();
+        let evictable = self.len() - self.lists.list(Region::Pinned).len();
+        self.population = if self.lists.is_weighted() && evictable > 0 {
+            let mean = (self.weight() as f64 / evictable as f64).max(1.0);
+            (capacity as f64 / mean) as u64
+        } else {
+            capacity
+        };
+    }
+
+    /// Forgets an entry that the engine removes, without a duel and without a ghost. Its last use is counted.
+    pub fn remove<E: Entries + ?Sized>(&mut self, entries: &E, slot: u32) {
+        let header = entries.header(slot);
+        if header.region() != Region::Pinned {
+            self.harvest(header);
+        }
+        self.expire(entries, slot);
+    }
+
+    /// Forgets an entry that is past its time: as [`remove`](Self::remove), but its last use is not counted.
+    pub fn expire<E: Entries + ?Sized>(&mut self, entries: &E, slot: u32) {
+        let header = entries.header(slot);
+        let region = header.region();
+        if region == Region::Unlinked {
+            debug_assert!(false, "slot {slot} is not linked");
+            return;
+        }
+        self.lists.remove(region, slot);
+        header.set_region(Region::Unlinked);
+    }
+
+    /// A new value for a key: `new`, which may be `old`, takes `old`'s place. Counts as a hit. The engine then makes room
+    /// if `weight` is more than it was.
+    pub fn replace<E: Entries + ?Sized>(
+        &mut self,
+        entries: &E,
+        activity: &Activity,
+        old: u32,
+        new: u32,
+        weight: u32,
+    ) {
+        let header = entries.header(new);
+        if old != new {
+            let before = entries.header(old);
+            header.copy_place(before);
+            before.set_region(Region::Unlinked);
+        }
+        let region = header.region();
+        debug_assert_ne!(region, Region::Unlinked, "slot {old} is not linked");
+        self.lists.replace(region, old, new, weight);
+        self.unsettled = true;
+        if (region == Region::Pinned) == (weight == 0) {
+            header.touch(activity);
+            return;
+        }
+        // It became pinned, or ceases to be: then it has no place to go back to but the window.
+        self.lists.remove(region, new);
+        if weight == 0 {
+            self.link(header, Region::Pinned, new);
+        } else {
+            header.set_stamp(self.quota.stamp(self.clocks.misses));
+            self.link(header, Region::Window, new);
+            header.touch(activity);
+        }
+    }
+
+    /// Forgets all entries at once, but not what was learned of their keys. The entries' headers are left as they are.
+    pub fn clear(&mut self) {
+        self.lists.clear();
+    }
+
+    /// Changes the capacity. Queues follow over the next calls.
+    pub fn set_capacity(&mut self, activity: &Activity, capacity: u64) {
+        self.quota.set_capacity(capacity.max(1));
+        self.estimate_population();
+        activity.set_half_window(self.quota.half_window());
+        if self.sketch.started() {
+            self.sketch.resize(self.population);
+            self.ghosts.start(self.population, self.quota.capacity());
+        }
+        self.unsettled = true;
+    }
+
+    /// Entries held.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        ALL.iter().map(|&region| self.lists.list(region).len()).sum()
+    }
+
+    /// Whether no entry is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Weight held.
+    #[inline]
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        ALL.iter().map(|&region| self.lists.list(region).weight()).sum()
+    }
+
+    /// An entry's weight; for an entry evicted or removed, what it was, until its slot is used again.
+    #[inline]
+    #[must_use]
+    pub fn weight_of(&self, slot: u32) -> u32 {
+        self.lists.weight_of(slot)
+    }
+
+    /// The room that the window has now, in weight. For simulations and statistics.
+    #[must_use]
+    pub fn window_max(&self) -> u64 {
+        self.quota.window()
+    }
+
+    /// Entries from the next to be evicted on, as far as that can be told; pinned ones last.
+    pub fn coldest(&self) -> impl Iterator<Item = u32> + '_ {
+        ALL.iter().flat_map(|&region| self.lists.oldest_first(region))
+    }
+
+    /// The reverse of [`coldest`](Self::coldest).
+    pub fn hottest(&self) -> impl Iterator<Item = u32> + '_ {
+        ALL.iter().rev().flat_map(|&region| self.lists.youngest_first(region))
+    }
+
+    #[inline]
+    pub(super) fn link(&mut self, header: &Header, region: Region, slot: u32) {
+        header.set_region(region);
+        self.lists.push_tail(region, slot);
+    }
+}
+
+/// Where entries are, coldest first.
+pub(super) const ALL: [Region; 4] = [Region::Probation, Region::Window, Region::Protected, Region::Pinned];
