@@ -1,0 +1,42 @@
+//! Options; each has an environment twin.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Parser;
+
+/// A REST service over 28,298 airports.
+#[derive(Clone, Debug, Parser)]
+#[command(version, about)]
+pub struct Config {
+    /// Where to listen.
+    #[arg(long, env = "AIRPORTS_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// `sqlite:FILE`, made and filled if missing, or `postgres://…`.
+    #[arg(long, env = "AIRPORTS_DATABASE", default_value = "sqlite:airports.sqlite")]
+    pub database: String,
+    /// Most connections to the database.
+    #[arg(long, env = "AIRPORTS_MAX_CONNECTIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_connections: u16,
+    /// Entries of each cache; 0 turns caching off.
+    #[arg(long, env = "AIRPORTS_CACHE_CAPACITY", default_value_t = 50_000)]
+    pub cache_capacity: u64,
+    /// How long an answer is cached, for example `10m`.
+    #[arg(long, env = "AIRPORTS_TTL", default_value = "10m", value_parser = humantime::parse_duration)]
+    pub ttl: Duration,
+    /// How long "there is no such airport" is cached.
+    #[arg(long, env = "AIRPORTS_NEGATIVE_TTL", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub negative_ttl: Duration,
+    /// How long a caller may wait for a connection.
+    #[arg(long, env = "AIRPORTS_ACQUIRE_TIMEOUT", default_value = "3s", value_parser = humantime::parse_duration)]
+    pub acquire_timeout: Duration,
+    /// How long a request may take in all.
+    #[arg(long, env = "AIRPORTS_REQUEST_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub request_timeout: Duration,
+    /// Requests served at once; more are answered 503.
+    #[arg(long, env = "AIRPORTS_MAX_REQUESTS", default_value_t = 1024)]
+    pub max_requests: u16,
+    /// Bearer token for PUT and DELETE; without one they are off.
+    #[arg(long, env = "AIRPORTS_ADMIN_TOKEN", hide_env_values = true)]
+    pub admin_token: Option<String>,
+}

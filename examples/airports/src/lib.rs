@@ -1,0 +1,24 @@
+//! A REST service over 28,298 airports: what `millpond-cache` and `millpond-pool` look like in a real program.
+//!
+//! - [`config`]: options and their environment twins.
+//! - [`airport`]: the data, and what makes it valid. [`import`]: the bundled CSV.
+//! - [`store`]: every statement, through a pool, on SQLite or PostgreSQL.
+//! - [`cached`]: the caches, and what a write invalidates.
+//! - [`routes`]: the handlers. [`problem`]: errors as RFC 9457 documents. [`layers`]: the middleware.
+//! - [`serve`]: from a configuration to a running server, and its clean end.
+
+pub mod airport;
+pub mod cached;
+pub mod config;
+pub mod import;
+pub mod layers;
+pub mod metrics;
+pub mod problem;
+pub mod routes;
+pub mod serve;
+pub mod store;
+
+/// The examples of README.md, compiled and run with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct ReadmeDoctests;

@@ -1,0 +1,48 @@
+//! The handlers and their table.
+
+mod admin;
+mod conditional;
+mod ops;
+mod read;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+
+use crate::cached::Caches;
+use crate::metrics::Metrics;
+use crate::problem::Problem;
+use crate::store::Store;
+
+/// What the handlers share.
+#[derive(Debug)]
+pub struct App {
+    /// The database.
+    pub store: Store,
+    /// The caches.
+    pub caches: Caches,
+    /// Counters of this instance.
+    pub metrics: Metrics,
+    /// The token for writes.
+    pub admin_token: Option<String>,
+    /// Seconds for `Cache-Control`.
+    pub max_age: u64,
+}
+
+/// All routes.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/airports", get(read::list))
+        .route("/airports/{icao}", get(read::airport).put(admin::put).delete(admin::delete))
+        .route("/airports/{icao}/nearest", get(read::nearest))
+        .route("/health", get(ops::health))
+        .route("/stats", get(ops::stats))
+        .route("/metrics", get(ops::metrics))
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not know that method")
+        })
+        .with_state(app)
+}

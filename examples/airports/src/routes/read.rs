@@ -1,0 +1,188 @@
+//! Reading: one airport, a list, the nearest.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+
+use super::App;
+use super::conditional::respond;
+use crate::airport::{self, Airport, distance_km};
+use crate::cached::{Answer, QueryKey};
+use crate::problem::Problem;
+use crate::store::Filter;
+
+const DEFAULT_LIMIT: i64 = 20;
+const MOST_LIMIT: i64 = 100;
+const DEFAULT_NEAREST: usize = 5;
+const MOST_NEAREST: usize = 50;
+const LONGEST_TEXT: usize = 64;
+
+type PathOf = Result<Path<String>, PathRejection>;
+
+fn not_found(icao: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no airport {icao}"))
+}
+
+fn key(path: PathOf) -> Result<String, Problem> {
+    airport::icao(&path?.0).map_err(Problem::bad_request)
+}
+
+pub(super) async fn airport(
+    State(app): State<Arc<App>>,
+    path: PathOf,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let icao = key(path)?;
+    let load = async {
+        let found = app.store.airport(&icao).await?;
+        found.as_ref().map(Answer::new).transpose()
+    };
+    let known = app.caches.airport(icao.clone(), load).await?;
+    respond(known.ok_or_else(|| not_found(&icao))?, &headers, app.max_age)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    country: Option<String>,
+    q: Option<String>,
+    limit: Option<i64>,
+    after: Option<String>,
+}
+
+#[derive(Serialize)]
+struct List {
+    airports: Vec<Airport>,
+    /// Where the list goes on, if it does.
+    next: Option<String>,
+}
+
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Query(query) = query?;
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MOST_LIMIT).contains(&limit) {
+        return Err(Problem::bad_request(format!("limit: must be between 1 and {MOST_LIMIT}")));
+    }
+    let text = query.q.map(|text| text.trim().to_lowercase()).filter(|text| !text.is_empty());
+    if text.as_ref().is_some_and(|text| text.chars().count() > LONGEST_TEXT || text.contains('\0')) {
+        return Err(Problem::bad_request(format!(
+            "q: must be at most {LONGEST_TEXT} characters, without NUL"
+        )));
+    }
+    let filter = Filter {
+        country: query.country.as_deref().map(airport::country).transpose().map_err(Problem::bad_request)?,
+        text,
+        after: match query.after.as_deref() {
+            None | Some("") => String::new(),
+            Some(after) => {
+                airport::icao(after).map_err(|reason| Problem::bad_request(format!("after: {reason}")))?
+            }
+        },
+        limit,
+    };
+    let key = QueryKey {
+        version: app.caches.version(filter.country.as_deref()),
+        question: address(&filter, &filter.after),
+    };
+    let load = async {
+        // One more than asked for tells whether the list goes on.
+        let mut airports = app.store.list(&Filter { limit: limit + 1, ..filter.clone() }).await?;
+        let more = airports.len() > usize::try_from(limit).unwrap_or(usize::MAX);
+        if more {
+            airports.pop();
+        }
+        let next = airports.last().filter(|_| more).map(|last| address(&filter, &last.icao));
+        Answer::new(&List { airports, next }).map(Some)
+    };
+    let known = app.caches.query(key, load).await?;
+    respond(known.ok_or_else(|| Problem::internal(&"a list has no answer"))?, &headers, app.max_age)
+}
+
+/// The address of a list; also what it is cached by.
+fn address(filter: &Filter, after: &str) -> String {
+    #[derive(Serialize)]
+    struct Parameters<'p> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        country: Option<&'p str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        q: Option<&'p str>,
+        limit: i64,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        after: &'p str,
+    }
+    let parameters = Parameters {
+        country: filter.country.as_deref(),
+        q: filter.text.as_deref(),
+        limit: filter.limit,
+        after,
+    };
+    let query = serde_urlencoded::to_string(parameters).unwrap_or_default();
+    format!("/airports?{query}")
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NearestQuery {
+    n: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Nearest {
+    distance_km: f64,
+    #[serde(flatten)]
+    airport: Airport,
+}
+
+#[derive(Serialize)]
+struct NearestList {
+    from: String,
+    nearest: Vec<Nearest>,
+}
+
+pub(super) async fn nearest(
+    State(app): State<Arc<App>>,
+    path: PathOf,
+    query: Result<Query<NearestQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let icao = key(path)?;
+    let n = query?.0.n.unwrap_or(DEFAULT_NEAREST);
+    if !(1..=MOST_NEAREST).contains(&n) {
+        return Err(Problem::bad_request(format!("n: must be between 1 and {MOST_NEAREST}")));
+    }
+    let key = QueryKey { version: app.caches.version(None), question: format!("nearest {icao} {n}") };
+    let known = app.caches.query(key, search(&app, &icao, n)).await?;
+    respond(known.ok_or_else(|| not_found(&icao))?, &headers, app.max_age)
+}
+
+/// The dear part: the distance to every airport.
+async fn search(app: &App, icao: &str, n: usize) -> Result<Option<Answer>, Problem> {
+    let mut places = app.store.places().await?;
+    let Some(centre) = places.iter().find(|place| place.0 == icao).map(|place| (place.1, place.2)) else {
+        return Ok(None);
+    };
+    places.retain(|place| place.0 != icao);
+    let mut ranked: Vec<(f64, String)> =
+        places.into_iter().map(|(icao, lat, lon)| (distance_km(centre, (lat, lon)), icao)).collect();
+    let n = n.min(ranked.len());
+    if n < ranked.len() {
+        ranked.select_nth_unstable_by(n, |a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+        ranked.truncate(n);
+    }
+    ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+    let mut nearest = Vec::with_capacity(n);
+    for (distance, icao) in ranked {
+        if let Some(airport) = app.store.airport(&icao).await? {
+            nearest.push(Nearest { distance_km: (distance * 10.0).round() / 10.0, airport });
+        }
+    }
+    Answer::new(&NearestList { from: icao.to_owned(), nearest }).map(Some)
+}

@@ -1,0 +1,281 @@
+//! Every statement the service runs, through a pool, with bound parameters. The SQL is the same on SQLite and PostgreSQL.
+
+use std::time::Duration;
+
+use millpond_pool::managers::{SqlxPostgres, SqlxSqlite};
+use millpond_pool::{Pool, Stats};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{Connection, QueryBuilder};
+
+use crate::airport::Airport;
+use crate::config::Config;
+
+/// Why a statement has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no connection.
+    #[error(transparent)]
+    Pool(#[from] millpond_pool::Error<sqlx::Error>),
+    /// The database refused, or the connection broke.
+    #[error(transparent)]
+    Statement(#[from] sqlx::Error),
+}
+
+/// What to list.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only this country.
+    pub country: Option<String>,
+    /// Only those with this text, lower case, in code, name or city.
+    pub text: Option<String>,
+    /// Only codes above this one.
+    pub after: String,
+    /// At most this many.
+    pub limit: i64,
+}
+
+/// A code and its place.
+pub type Place = (String, f64, f64);
+
+/// The database.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// Embedded.
+    Sqlite(Pool<SqlxSqlite>),
+    /// A server.
+    Postgres(Pool<SqlxPostgres>),
+}
+
+/// Runs the same code on whichever database it is.
+macro_rules! on {
+    ($store:expr, |$connection:ident| $body:expr) => {
+        match $store {
+            Store::Sqlite(pool) => {
+                let mut guard = pool.get().await?;
+                let $connection = &mut *guard;
+                Ok($body)
+            }
+            Store::Postgres(pool) => {
+                let mut guard = pool.get().await?;
+                let $connection = &mut *guard;
+                Ok($body)
+            }
+        }
+    };
+}
+
+const CREATE: [&str; 2] = [
+    "CREATE TABLE IF NOT EXISTS airports (
+        icao TEXT PRIMARY KEY, iata TEXT, name TEXT NOT NULL, city TEXT, subd TEXT, country TEXT NOT NULL,
+        elevation DOUBLE PRECISION, lat DOUBLE PRECISION NOT NULL, lon DOUBLE PRECISION NOT NULL, tz TEXT, lid TEXT,
+        search TEXT NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS airports_by_country ON airports (country, icao)",
+];
+
+const INSERT: &str =
+    "INSERT INTO airports (icao, iata, name, city, subd, country, elevation, lat, lon, tz, lid, search) ";
+
+/// Rows of an import that go in one statement: twelve parameters each, and SQLite takes 32,766.
+const BATCH: usize = 1000;
+
+impl Store {
+    /// A pool for the configured database. Opens nothing yet.
+    ///
+    /// # Errors
+    /// If the address is not one of a known database.
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
+        let (size, timeout) = (usize::from(config.max_connections), config.acquire_timeout);
+        if config.database.starts_with("sqlite:") {
+            let options: SqliteConnectOptions = config.database.parse()?;
+            let options = options
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Normal)
+                .busy_timeout(Duration::from_secs(5));
+            let pool = Pool::builder(SqlxSqlite::new(options))
+                .max_size(size)
+                .acquire_timeout(timeout)
+                .name("sqlite");
+            return Ok(Self::Sqlite(pool.build()?));
+        }
+        anyhow::ensure!(
+            config.database.starts_with("postgres:") || config.database.starts_with("postgresql:"),
+            "--database: {:?} is neither sqlite:… nor postgres://…",
+            config.database
+        );
+        let options: PgConnectOptions = config.database.parse()?;
+        let pool = Pool::builder(SqlxPostgres::new(options))
+            .max_size(size)
+            .acquire_timeout(timeout)
+            .connect_timeout(Duration::from_secs(2))
+            .validation_timeout(Duration::from_secs(1))
+            .name("postgres");
+        Ok(Self::Postgres(pool.build()?))
+    }
+
+    /// Makes the table if it is missing.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn create(&self) -> Result<(), Error> {
+        on!(self, |connection| {
+            for statement in CREATE {
+                sqlx::query(statement).execute(&mut *connection).await?;
+            }
+        })
+    }
+
+    /// How many airports there are.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn count(&self) -> Result<i64, Error> {
+        on!(self, |connection| sqlx::query_scalar("SELECT COUNT(*) FROM airports")
+            .fetch_one(connection)
+            .await?)
+    }
+
+    /// Inserts all of `airports` or none; those that exist stay as they are. Calls `progress` with each batch's size.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn fill(&self, airports: &[Airport], progress: impl Fn(u64)) -> Result<(), Error> {
+        on!(self, |connection| {
+            let mut transaction = connection.begin().await?;
+            for batch in airports.chunks(BATCH) {
+                let mut query = QueryBuilder::new(INSERT);
+                query.push_values(batch, |mut row, airport| {
+                    row.push_bind(&airport.icao).push_bind(&airport.iata).push_bind(&airport.name);
+                    row.push_bind(&airport.city).push_bind(&airport.subd).push_bind(&airport.country);
+                    row.push_bind(airport.elevation).push_bind(airport.lat).push_bind(airport.lon);
+                    row.push_bind(&airport.tz).push_bind(&airport.lid).push_bind(airport.search_text());
+                });
+                query.push(" ON CONFLICT (icao) DO NOTHING");
+                query.build().execute(&mut *transaction).await?;
+                progress(batch.len() as u64);
+            }
+            transaction.commit().await?;
+        })
+    }
+
+    /// One airport.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn airport(&self, icao: &str) -> Result<Option<Airport>, Error> {
+        on!(self, |connection| sqlx::query_as("SELECT * FROM airports WHERE icao = $1")
+            .bind(icao)
+            .fetch_optional(connection)
+            .await?)
+    }
+
+    /// Airports in the order of their codes.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn list(&self, filter: &Filter) -> Result<Vec<Airport>, Error> {
+        let pattern = filter.text.as_ref().map(|text| {
+            let literal = text.replace('!', "!!").replace('%', "!%").replace('_', "!_");
+            format!("%{literal}%")
+        });
+        // A statement for each combination, so that the database can use its index.
+        let statement = match (&filter.country, &pattern) {
+            (None, None) => "SELECT * FROM airports WHERE icao > $1 ORDER BY icao LIMIT $2",
+            (Some(_), None) => {
+                "SELECT * FROM airports WHERE icao > $1 AND country = $3 ORDER BY icao LIMIT $2"
+            }
+            (None, Some(_)) => {
+                "SELECT * FROM airports WHERE icao > $1 AND search LIKE $3 ESCAPE '!' ORDER BY icao LIMIT $2"
+            }
+            (Some(_), Some(_)) => {
+                "SELECT * FROM airports WHERE icao > $1 AND country = $3 AND search LIKE $4 ESCAPE '!'
+                 ORDER BY icao LIMIT $2"
+            }
+        };
+        on!(self, |connection| {
+            let mut query = sqlx::query_as(statement).bind(&filter.after).bind(filter.limit);
+            if let Some(country) = &filter.country {
+                query = query.bind(country);
+            }
+            if let Some(pattern) = &pattern {
+                query = query.bind(pattern);
+            }
+            query.fetch_all(connection).await?
+        })
+    }
+
+    /// The place of every airport.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn places(&self) -> Result<Vec<Place>, Error> {
+        on!(self, |connection| sqlx::query_as("SELECT icao, lat, lon FROM airports")
+            .fetch_all(connection)
+            .await?)
+    }
+
+    /// Inserts or replaces an airport; returns the one before.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn put(&self, airport: &Airport) -> Result<Option<Airport>, Error> {
+        on!(self, |connection| {
+            let mut transaction = connection.begin().await?;
+            let before = sqlx::query_as("SELECT * FROM airports WHERE icao = $1")
+                .bind(&airport.icao)
+                .fetch_optional(&mut *transaction)
+                .await?;
+            let statement = "INSERT INTO airports
+                (icao, iata, name, city, subd, country, elevation, lat, lon, tz, lid, search)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                ON CONFLICT (icao) DO UPDATE SET iata = $2, name = $3, city = $4, subd = $5, country = $6,
+                    elevation = $7, lat = $8, lon = $9, tz = $10, lid = $11, search = $12";
+            sqlx::query(statement)
+                .bind(&airport.icao)
+                .bind(&airport.iata)
+                .bind(&airport.name)
+                .bind(&airport.city)
+                .bind(&airport.subd)
+                .bind(&airport.country)
+                .bind(airport.elevation)
+                .bind(airport.lat)
+                .bind(airport.lon)
+                .bind(&airport.tz)
+                .bind(&airport.lid)
+                .bind(airport.search_text())
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+            before
+        })
+    }
+
+    /// Removes an airport; returns it.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn delete(&self, icao: &str) -> Result<Option<Airport>, Error> {
+        on!(self, |connection| sqlx::query_as("DELETE FROM airports WHERE icao = $1 RETURNING *")
+            .bind(icao)
+            .fetch_optional(connection)
+            .await?)
+    }
+
+    /// The pool's counts.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        match self {
+            Self::Sqlite(pool) => pool.stats(),
+            Self::Postgres(pool) => pool.stats(),
+        }
+    }
+
+    /// Ends the pool; returns how many connections are still out after `deadline`.
+    pub async fn close(&self, deadline: Duration) -> usize {
+        match self {
+            Self::Sqlite(pool) => pool.close(deadline).await,
+            Self::Postgres(pool) => pool.close(deadline).await,
+        }
+    }
+}
