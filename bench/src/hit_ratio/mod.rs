@@ -1,0 +1,138 @@
+//! Hit ratios of Millpond and its peers over request traces.
+//!
+//! One thread, one request after the other: a key that is found is a hit, one that is not is inserted. Every subject sees
+//! the same requests and may hold the same number of entries, or bytes. The figures are facts about policies, not
+//! timings: they may be taken on a busy machine, and repeat but for random seeds.
+//!
+//! - [`args`]: the command line. [`run`]: what it does.
+//! - [`subject`]: what a cache must offer to be measured; which there are.
+//! - [`policy`]: Millpond's eviction policy alone, the yardstick for `--expected`. [`millpond`]: the real cache.
+//! - [`peers`]: other people's caches. [`references`]: LRU, and Belady's optimum.
+//! - [`expected`]: figures to be met. [`report`]: tables.
+#![allow(unreachable_pub, reason = "`pub` marks what other folders may use, in a binary too")]
+
+pub mod args;
+pub mod expected;
+pub mod millpond;
+pub mod peers;
+pub mod policy;
+pub mod references;
+pub mod report;
+pub mod subject;
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+pub use args::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use self::expected::Expected;
+use self::report::{Cell, Ratio, Report};
+use self::subject::Subject;
+use crate::trace::{Loaded, Source};
+
+/// Below this many requests a cell depends on the seed by up to a point or two, so it is the mean over several.
+const FEW_REQUESTS: usize = 200_000;
+/// Seeds for such a trace, unless `--seeds` says otherwise.
+const SEEDS_FOR_FEW: u64 = 8;
+/// Capacities, in parts of the distinct keys (or their bytes), where none are given.
+const DEFAULT_CAPACITIES: [f64; 5] = [0.001, 0.01, 0.05, 0.1, 0.25];
+
+/// Runs all subjects over all traces and prints the table.
+///
+/// # Errors
+/// If a trace can't be read, the table can't be written, or figures given with `--expected` are not met.
+#[expect(clippy::needless_pass_by_value, reason = "the end of a command line: nobody needs it afterwards")]
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let expected = args.expected.as_deref().map(Expected::read).transpose()?;
+    let subjects = args.subjects(expected.as_ref());
+    let progress = progress_bar();
+    let mut report = Report::new(subjects.clone(), args.byte);
+    for source in args.sources()? {
+        let wanted = expected.as_ref().map(|expected| expected.capacities(source.name())).unwrap_or_default();
+        if expected.is_some() && wanted.is_empty() && args.capacity.is_empty() {
+            continue;
+        }
+        progress.set_message(format!("{source}: reading"));
+        let trace = load(&source, &args, &progress)?;
+        let capacities = match (&args.capacity[..], &wanted[..]) {
+            ([], []) => default_capacities(&trace, args.byte),
+            ([], wanted) => wanted.to_vec(),
+            (given, _) => given.to_vec(),
+        };
+        for capacity in capacities {
+            let mut cell = Cell::new(source.name(), capacity, trace.len());
+            for &subject in &subjects {
+                progress.set_message(format!("{source} at {capacity}: {subject}"));
+                let ratio = measure(subject, &trace, capacity, &args, &progress)?;
+                cell.ratios.push(ratio);
+            }
+            cell.expected = expected.as_ref().and_then(|expected| expected.find(source.name(), capacity));
+            report.add(cell);
+        }
+    }
+    progress.finish_and_clear();
+    anyhow::ensure!(!report.is_empty(), "nothing to measure: no trace fits the expected figures");
+    let mut out = std::io::stdout().lock();
+    report.write(&mut out, args.markdown)?;
+    out.flush()?;
+    report.verdict()
+}
+
+fn load(source: &Source, args: &Args, progress: &ProgressBar) -> anyhow::Result<Loaded> {
+    let requests = source.requests()?;
+    let loaded = Loaded::read(requests, args.limit.unwrap_or(usize::MAX), |read| {
+        progress.set_message(format!("{source}: reading, {read} requests"));
+        progress.tick();
+    });
+    let loaded = loaded.with_context(|| format!("in trace {source}"))?;
+    anyhow::ensure!(!loaded.is_empty(), "trace {source} is empty");
+    anyhow::ensure!(!args.byte || !loaded.sizes.is_empty(), "trace {source} has no sizes: --byte needs them");
+    Ok(loaded)
+}
+
+/// Mean over the seeds; `None` where the subject can't play.
+fn measure(
+    subject: Subject,
+    trace: &Loaded,
+    capacity: u64,
+    args: &Args,
+    progress: &ProgressBar,
+) -> anyhow::Result<Option<Ratio>> {
+    let few = if trace.len() < FEW_REQUESTS { SEEDS_FOR_FEW } else { 1 };
+    let seeds = if subject.is_random() { args.seeds.unwrap_or(few) } else { 1 };
+    progress.reset();
+    progress.set_length(seeds * trace.len() as u64);
+    let mut tallies = Vec::new();
+    for seed in 0..seeds {
+        let tally = subject
+            .run(trace, capacity, args.byte, args.seed + seed, &mut |requests| progress.inc(requests))?;
+        let Some(tally) = tally else { return Ok(None) };
+        tallies.push(tally);
+    }
+    Ok(Some(Ratio::of(&tallies)))
+}
+
+fn default_capacities(trace: &Loaded, byte: bool) -> Vec<u64> {
+    let all: u64 = if byte {
+        let mut largest = vec![0; trace.distinct()];
+        for (request, &id) in trace.ids.iter().enumerate() {
+            largest[id as usize] = trace.size(request).max(largest[id as usize]);
+        }
+        largest.iter().copied().map(u64::from).sum()
+    } else {
+        trace.distinct() as u64
+    };
+    let mut capacities: Vec<u64> =
+        DEFAULT_CAPACITIES.iter().map(|part| ((all as f64 * part) as u64).max(10)).collect();
+    capacities.dedup();
+    capacities
+}
+
+fn progress_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{elapsed_precise} {bar:30} {percent:>3} % {msg}");
+    let bar = ProgressBar::new(0).with_style(style.expect("the template is well-formed"));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
