@@ -100,10 +100,12 @@ impl<V> Flight<V> {
             if let Some(outcome) = self.outcome.get() {
                 return outcome;
             }
-            if ticket.is_none()
-                && let Some(outcome) = self.join(&mut ticket, Waiter::Thread(thread::current()))
-            {
-                return outcome;
+            if ticket.is_none() {
+                // A second look: the load may have ended since the first.
+                match self.join(&mut ticket, Waiter::Thread(thread::current())) {
+                    Some(outcome) => return outcome,
+                    None => continue,
+                }
             }
             thread::park();
         }

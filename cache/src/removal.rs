@@ -44,9 +44,8 @@ impl<K, V> Listener<K, V> {
 
     /// Never called under a lock.
     pub(crate) fn call(&self, key: &K, value: &V, cause: RemovalCause, counters: Option<&Counters>) {
-        if catch_unwind(AssertUnwindSafe(|| (self.0)(key, value, cause))).is_err()
-            && let Some(counters) = counters
-        {
+        let called = catch_unwind(AssertUnwindSafe(|| (self.0)(key, value, cause)));
+        if let (Err(_payload), Some(counters)) = (called, counters) {
             counters.add(Counter::ListenerPanics, 1);
         }
     }

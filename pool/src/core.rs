@@ -539,10 +539,8 @@ impl<M: Manager> Core<M> {
             if permanent {
                 state.failures = state.failures.max(BREAKER);
             }
-            if (permanent || state.failures >= BREAKER)
-                && state.in_use + state.checking == 0
-                && let Some(failure) = state.failure(now)
-            {
+            let hopeless = (permanent || state.failures >= BREAKER) && state.in_use + state.checking == 0;
+            if let Some(failure) = state.failure(now).filter(|_| hopeless) {
                 state.deliver_to_all(|| Delivery::Failed(failure.clone()), after);
             }
             replaced

@@ -29,7 +29,7 @@ impl<M: Manager> Guard<M> {
     /// Takes the connection out of the pool for good; the pool may open another in its place.
     #[must_use]
     pub fn detach(mut guard: Self) -> M::Connection {
-        let live = guard.live.take().expect("present until the guard ends");
+        let Some(live) = guard.live.take() else { unreachable!("present until the guard ends") };
         let after = guard.inner.core.lost(true);
         guard.inner.run(after);
         guard.inner.changed.notify_waiters();

@@ -20,9 +20,7 @@ struct Opening<M: Manager> {
 
 impl<M: Manager> Drop for Opening<M> {
     fn drop(&mut self) {
-        if self.held
-            && let Some(inner) = self.inner.upgrade()
-        {
+        if let Some(inner) = self.inner.upgrade().filter(|_| self.held) {
             inner.core.opener_lost();
         }
     }

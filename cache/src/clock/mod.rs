@@ -84,10 +84,12 @@ pub(crate) enum Ticks {
 impl Ticks {
     #[inline]
     pub(crate) fn now(&self) -> u64 {
-        match self {
-            Self::Coarse => coarse::now().saturating_add(1),
-            Self::Custom(clock) => nanos(clock.now()).saturating_add(1),
-        }
+        let nanos = match self {
+            Self::Coarse => coarse::now(),
+            Self::Custom(clock) => nanos(clock.now()),
+        };
+        // Never 0, and never the last: a deadline at the end of time is not reached.
+        nanos.min(u64::MAX - 2) + 1
     }
 }
 

@@ -126,9 +126,8 @@ where
         let index = self.shard_index(hash);
         let pin = reclaim::pin();
         let locked = self.shards[index].lock();
-        if let Some(id) = locked.find(hash.low(), |candidate| *candidate == key)
-            && !self.expired(&locked, id)
-        {
+        let found = locked.find(hash.low(), |candidate| *candidate == key);
+        if let Some(id) = found.filter(|&id| !self.expired(&locked, id)) {
             let node = locked.pinned_node(&pin, id);
             drop(locked);
             return Boarding::Hit(node.value.clone());

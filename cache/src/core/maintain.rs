@@ -8,6 +8,8 @@ use crate::store::shard::Locked;
 
 /// Buckets of the table that each write checks for expired entries.
 const SWEEP_BUCKETS: usize = 1;
+/// How often maintenance looks again while a reader holds back what was removed.
+const PATIENCE: usize = 32;
 
 impl<K, V, S> Core<K, V, S> {
     /// Looks at a few entries for expired ones; each write pays for a little of it.
@@ -46,7 +48,14 @@ impl<K, V, S> Core<K, V, S> {
         for shard in &self.shards {
             shard.lock().seal();
         }
-        reclaim::advance();
+        // Readers that are in the middle of a lookup are done in an instant; a pin that is held longer is not waited for.
+        let horizon = reclaim::seal();
+        for _ in 0..PATIENCE {
+            if reclaim::advance() > horizon {
+                break;
+            }
+            std::thread::yield_now();
+        }
         for shard in &self.shards {
             let dead = shard.lock().collect_all();
             drop(dead);

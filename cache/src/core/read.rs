@@ -9,6 +9,9 @@ use crate::reclaim::Pinned;
 use crate::stats::Counter;
 use crate::store::shard::{Found, Shard};
 
+/// A live entry and its shard.
+type Seen<'g, K, V> = (&'g Shard<K, V>, Found<'g, K, V>);
+
 impl<K, V, S: BuildHasher> Core<K, V, S> {
     /// A live entry, counted as a hit or a miss.
     #[inline]
@@ -28,11 +31,7 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
 
     /// A live entry, without a trace in policy or statistics.
     #[inline]
-    pub(crate) fn peek<'g, Q>(
-        &'g self,
-        pin: &'g Pinned,
-        key: &Q,
-    ) -> Option<(&'g Shard<K, V>, Found<'g, K, V>)>
+    pub(crate) fn peek<'g, Q>(&'g self, pin: &'g Pinned, key: &Q) -> Option<Seen<'g, K, V>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {

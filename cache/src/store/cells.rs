@@ -75,7 +75,9 @@ impl Cells {
         let offset = (id & ((1 << self.shift) - 1)) as usize * self.stride as usize;
         // SAFETY: `id` was handed out by the allocator, and whoever gave it to us published it after the directory that
         // covers it (release store of the table slot, acquire load by the reader), so `chunk` is inside the array.
-        let entry = unsafe { &*directory.add(chunk) };
+        let entry = unsafe { directory.add(chunk) };
+        // SAFETY: inside the array, which lives as long as the shard.
+        let entry = unsafe { &*entry };
         let chunk = entry.load(Ordering::Acquire);
         // SAFETY: the chunk holds `1 << shift` cells of `stride` bytes, and the offset is that of one of them.
         unsafe { chunk.add(offset) }

@@ -40,10 +40,10 @@ impl<K, V> Nodes<K, V> {
     /// A shared view of a filled cell.
     ///
     /// # Safety
-    /// The cell is filled and stays so for `'a`: the caller holds the shard's lock, or is pinned since before it read the
+    /// The cell is filled and stays so while the result lives: the caller holds the shard's lock, or is pinned since before it read the
     /// id from the table (so that the cell, if unlinked meanwhile, waits in limbo).
     #[inline]
-    pub(crate) unsafe fn get<'a>(cells: &'a Cells, id: u32) -> &'a Node<K, V> {
+    pub(crate) unsafe fn get(cells: &Cells, id: u32) -> &Node<K, V> {
         // SAFETY: filled, by the caller's promise; filled cells are only read until they are taken out.
         unsafe { &*cells.address(id).cast::<Node<K, V>>() }
     }

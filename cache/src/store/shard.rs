@@ -220,7 +220,7 @@ impl<K, V> Shard<K, V> {
     #[inline]
     fn still(&self, moves: u32) -> bool {
         fence(Ordering::Acquire);
-        moves.is_multiple_of(2) && self.moves.load(Ordering::Relaxed) == moves
+        moves % 2 == 0 && self.moves.load(Ordering::Relaxed) == moves
     }
 
     /// The lookup while a table drains.

@@ -63,16 +63,16 @@ struct Matches(u64);
 #[cfg(target_arch = "x86_64")]
 impl Matches {
     #[inline]
-    #[expect(unsafe_code, reason = "docs/unsafe.md: table")]
+    #[expect(unsafe_code, clippy::multiple_unsafe_ops_per_block, reason = "docs/unsafe.md: table")]
     #[allow(unused_unsafe, reason = "these intrinsics are safe from Rust 1.87 on")]
     fn of(low: u64, high: u64, tag: u8) -> Self {
         use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
         // SAFETY: SSE2 is part of every x86-64 target; the intrinsics take and return plain values.
         let mask = unsafe {
-            let tags = _mm_set_epi64x(high.cast_signed(), low.cast_signed());
-            _mm_movemask_epi8(_mm_cmpeq_epi8(tags, _mm_set1_epi8(tag.cast_signed())))
+            let tags = _mm_set_epi64x(high as i64, low as i64);
+            _mm_movemask_epi8(_mm_cmpeq_epi8(tags, _mm_set1_epi8(tag as i8)))
         };
-        Self(u64::from(mask.cast_unsigned()) & ((1 << SLOTS) - 1))
+        Self(u64::from(mask as u32) & ((1 << SLOTS) - 1))
     }
 
     #[inline]
@@ -174,10 +174,10 @@ impl Table {
             let mut matches = Matches::of(low, high, tag);
             while matches.any() {
                 let id = bucket.ids[matches.slot()].load(Ordering::Acquire);
-                if id != 0
-                    && let Some(found) = check(id)
-                {
-                    return Some(found);
+                if id != 0 {
+                    if let Some(found) = check(id) {
+                        return Some(found);
+                    }
                 }
                 matches = matches.without_first();
             }

@@ -59,6 +59,7 @@ async fn refused(error: BoxError) -> Problem {
     Problem::internal(&error)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature that catch-panic asks for")]
 fn panicked(payload: Box<dyn Any + Send>) -> Response {
     let message = payload.downcast_ref::<&str>().copied().map(str::to_owned);
     let message = message.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();

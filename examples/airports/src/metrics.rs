@@ -40,6 +40,7 @@ impl Metrics {
     }
 
     /// The text of a scrape.
+    #[must_use]
     pub fn render(&self, caches: &Caches, store: &Store) -> String {
         with_local_recorder(&self.recorder, || {
             for (name, stats, entries) in caches.stats() {
