@@ -11,7 +11,8 @@ use crate::core::budget::Budget;
 use crate::core::load::Flights;
 use crate::core::{Core, Weigher};
 use crate::error::BuildError;
-use crate::removal::{Listener, RemovalCause};
+use crate::listener::Listener;
+use crate::removal::RemovalCause;
 use crate::stats::Counters;
 use crate::store::shard::Shard;
 
@@ -210,6 +211,28 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             name: self.name,
         };
         Ok(Cache { core: Arc::new(core) })
+    }
+}
+
+impl<K: Hash + Eq, V> Cache<K, V> {
+    /// A cache of at most `max_capacity` entries, with all other settings at their defaults.
+    ///
+    /// ```
+    /// let cache = millpond_cache::Cache::new(10_000);
+    /// cache.insert("KJFK", 13);
+    /// assert_eq!(cache.get("KJFK"), Some(13));
+    /// ```
+    #[must_use]
+    pub fn new(max_capacity: u64) -> Self {
+        match Self::builder().max_capacity(max_capacity).build() {
+            Ok(cache) => cache,
+            Err(error) => unreachable!("a capacity alone is always valid: {error}"),
+        }
+    }
+
+    /// Starts the configuration of a cache.
+    pub fn builder() -> CacheBuilder<K, V> {
+        CacheBuilder::default()
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use equivalent::Equivalent;
 
-use crate::builder::CacheBuilder;
 use crate::clock::nanos;
 use crate::core::Core;
 use crate::core::write::Life;
@@ -41,28 +40,6 @@ pub struct Cache<K, V, S = ahash::RandomState> {
 impl<K, V, S> Clone for Cache<K, V, S> {
     fn clone(&self) -> Self {
         Self { core: Arc::clone(&self.core) }
-    }
-}
-
-impl<K: Hash + Eq, V> Cache<K, V> {
-    /// A cache of at most `max_capacity` entries, with all other settings at their defaults.
-    ///
-    /// ```
-    /// let cache = millpond_cache::Cache::new(10_000);
-    /// cache.insert("KJFK", 13);
-    /// assert_eq!(cache.get("KJFK"), Some(13));
-    /// ```
-    #[must_use]
-    pub fn new(max_capacity: u64) -> Self {
-        match Self::builder().max_capacity(max_capacity).build() {
-            Ok(cache) => cache,
-            Err(error) => unreachable!("a capacity alone is always valid: {error}"),
-        }
-    }
-
-    /// Starts the configuration of a cache.
-    pub fn builder() -> CacheBuilder<K, V> {
-        CacheBuilder::default()
     }
 }
 
@@ -227,7 +204,7 @@ impl<K, V, S> Cache<K, V, S> {
         self.core.budget.used()
     }
 
-    /// What was counted so far; all zero unless [`CacheBuilder::record_stats`] is on.
+    /// What was counted so far; all zero unless [`record_stats`](crate::CacheBuilder::record_stats) is on.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.core.counters.as_ref().map(crate::stats::Counters::snapshot).unwrap_or_default()

@@ -34,6 +34,7 @@ mod core;
 mod error;
 mod flight;
 mod iter;
+mod listener;
 mod loading;
 mod pin;
 /// The eviction policy: knows slots, hashes and weights; no key, no value, no lock, no clock.

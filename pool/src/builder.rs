@@ -5,56 +5,12 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use crate::config::Config;
 use crate::error::BuildError;
-use crate::inner::Inner;
+use crate::inner::{Background, Inner};
 use crate::manager::Manager;
 use crate::pool::Pool;
-
-/// The settings of a pool; see the setters of [`PoolBuilder`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Config {
-    /// See [`PoolBuilder::max_size`].
-    pub max_size: usize,
-    /// See [`PoolBuilder::min_idle`].
-    pub min_idle: usize,
-    /// See [`PoolBuilder::max_opening`].
-    pub max_opening: usize,
-    /// See [`PoolBuilder::acquire_timeout`].
-    pub acquire_timeout: Duration,
-    /// See [`PoolBuilder::connect_timeout`].
-    pub connect_timeout: Duration,
-    /// See [`PoolBuilder::validation_timeout`].
-    pub validation_timeout: Duration,
-    /// See [`PoolBuilder::validation_bypass`].
-    pub validation_bypass: Duration,
-    /// See [`PoolBuilder::idle_timeout`].
-    pub idle_timeout: Option<Duration>,
-    /// See [`PoolBuilder::max_lifetime`].
-    pub max_lifetime: Option<Duration>,
-    /// See [`PoolBuilder::keepalive`].
-    pub keepalive: Option<Duration>,
-    /// See [`PoolBuilder::name`].
-    pub name: Option<String>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            max_size: 10,
-            min_idle: 0,
-            max_opening: 3,
-            acquire_timeout: Duration::from_secs(30),
-            connect_timeout: Duration::from_secs(10),
-            validation_timeout: Duration::from_secs(5),
-            validation_bypass: Duration::from_millis(500),
-            idle_timeout: Some(Duration::from_secs(10 * 60)),
-            max_lifetime: Some(Duration::from_secs(30 * 60)),
-            keepalive: Some(Duration::from_secs(2 * 60)),
-            name: None,
-        }
-    }
-}
+use crate::{maintenance, opener};
 
 /// Configures a [`Pool`].
 #[must_use = "a builder does nothing before `build`"]
@@ -64,11 +20,14 @@ pub struct PoolBuilder<M> {
     handle: Option<Handle>,
 }
 
-impl<M: Manager> PoolBuilder<M> {
-    pub(crate) fn new(manager: M) -> Self {
-        Self { manager, config: Config::default(), handle: None }
+impl<M: Manager> Pool<M> {
+    /// Starts the configuration of a pool.
+    pub fn builder(manager: M) -> PoolBuilder<M> {
+        PoolBuilder { manager, config: Config::default(), handle: None }
     }
+}
 
+impl<M: Manager> PoolBuilder<M> {
     /// All settings at once.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
@@ -178,7 +137,8 @@ impl<M: Manager> PoolBuilder<M> {
                 return Err(BuildError::Zero(field));
             }
         }
-        Ok(Pool::new(Inner::new(self.manager, self.config, self.handle)))
+        let background = Background { open: opener::start, maintain: maintenance::start };
+        Ok(Pool::new(Inner::new(self.manager, self.config, self.handle, background)))
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::builder::Config;
+use crate::config::Config;
 use crate::error::{ConnectError, ConnectFailure};
 use crate::manager::Manager;
 use crate::rt::after;

@@ -6,13 +6,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use crate::builder::Config;
+use crate::config::Config;
 use crate::contain;
 use crate::core::{After, Core, Live};
 use crate::manager::Manager;
 use crate::rt::Rt;
 
+/// The background work that a change of the pool may call for; it stands above this file, so it is handed in.
+pub(crate) struct Background<M: Manager> {
+    /// Starts an opener.
+    pub(crate) open: fn(&Arc<Inner<M>>),
+    /// Starts the maintenance task.
+    pub(crate) maintain: fn(&Arc<Inner<M>>),
+}
+
 pub(crate) struct Inner<M: Manager> {
+    background: Background<M>,
     pub(crate) manager: Arc<M>,
     pub(crate) config: Arc<Config>,
     pub(crate) core: Core<M>,
@@ -24,9 +33,10 @@ pub(crate) struct Inner<M: Manager> {
 }
 
 impl<M: Manager> Inner<M> {
-    pub(crate) fn new(manager: M, config: Config, handle: Option<Handle>) -> Self {
+    pub(crate) fn new(manager: M, config: Config, handle: Option<Handle>, background: Background<M>) -> Self {
         let config = Arc::new(config);
         Self {
+            background,
             manager: Arc::new(manager),
             core: Core::new(Arc::clone(&config)),
             config,
@@ -39,7 +49,7 @@ impl<M: Manager> Inner<M> {
     /// Does what a change of the core left to be done.
     pub(crate) fn run(self: &Arc<Self>, after: After<M>) {
         for _ in 0..after.open {
-            crate::opener::start(self);
+            (self.background.open)(self);
         }
         for waiter in after.wake {
             waiter.wake();
@@ -60,7 +70,7 @@ impl<M: Manager> Inner<M> {
     /// Starts the maintenance task if it does not run; it ends with its runtime, or with the pool.
     pub(crate) fn maintain(self: &Arc<Self>) {
         if !self.maintained.load(Ordering::Relaxed) && !self.maintained.swap(true, Ordering::AcqRel) {
-            crate::maintenance::start(self);
+            (self.background.maintain)(self);
         }
     }
 }

@@ -42,6 +42,7 @@
 
 mod acquire;
 mod builder;
+mod config;
 mod contain;
 mod core;
 mod error;
@@ -56,7 +57,8 @@ mod rt;
 mod stats;
 mod waiters;
 
-pub use crate::builder::{Config, PoolBuilder};
+pub use crate::builder::PoolBuilder;
+pub use crate::config::Config;
 pub use crate::error::{BuildError, ConnectError, ConnectFailure, Error, Step};
 pub use crate::guard::Guard;
 pub use crate::manager::{Manager, Verdict};

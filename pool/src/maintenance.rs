@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::builder::Config;
+use crate::config::Config;
 use crate::contain;
 use crate::core::Live;
 use crate::inner::{Checking, Inner};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::acquire::{acquire, acquire_blocking, try_acquire};
-use crate::builder::{Config, PoolBuilder};
+use crate::config::Config;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::inner::Inner;
@@ -31,11 +31,6 @@ impl<M: Manager> Clone for Pool<M> {
 }
 
 impl<M: Manager> Pool<M> {
-    /// Starts the configuration of a pool.
-    pub fn builder(manager: M) -> PoolBuilder<M> {
-        PoolBuilder::new(manager)
-    }
-
     pub(crate) fn new(inner: Inner<M>) -> Self {
         Self { inner: Arc::new(inner) }
     }
@@ -43,7 +38,7 @@ impl<M: Manager> Pool<M> {
     /// Borrows a connection; waits for one if need be, first come first served.
     ///
     /// # Errors
-    /// [`Error::Timeout`] after [`acquire_timeout`](PoolBuilder::acquire_timeout), [`Error::Connect`] as soon as it is
+    /// [`Error::Timeout`] after [`acquire_timeout`](crate::PoolBuilder::acquire_timeout), [`Error::Connect`] as soon as it is
     /// known that none can be opened, [`Error::Closed`] after [`close`](Self::close).
     ///
     /// # Cancellation
@@ -121,7 +116,7 @@ impl<M: Manager> Pool<M> {
         self.inner.run(after);
     }
 
-    /// Opens [`min_idle`](PoolBuilder::min_idle) connections in the background without waiting for the first caller.
+    /// Opens [`min_idle`](crate::PoolBuilder::min_idle) connections in the background without waiting for the first caller.
     pub fn warm_up(&self) {
         self.inner.maintain();
         let after = self.inner.core.replenish();

@@ -21,7 +21,7 @@ use budget::Budget;
 use load::Flights;
 
 use crate::clock::Ticks;
-use crate::removal::Listener;
+use crate::listener::Listener;
 use crate::stats::Counters;
 use crate::store::shard::Shard;
 

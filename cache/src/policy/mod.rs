@@ -11,9 +11,9 @@
 //! engine decides *when*; each call does bounded work.
 //!
 //! # Contents
-//! - [`Header`]: what the policy keeps in an entry; the hit path. [`Activity`]: what hits report.
-//! - [`Policy`]: `state` and what the engine calls; `evict`: hands and duels; `resize`: quotas on the move; `check`.
-//! - [`Entries`]: how the policy sees the engine's entries.
+//! - `Header`: what the policy keeps in an entry; the hit path. `Activity`: what hits report.
+//! - `Policy`: `state` and what the engine calls; `evict`: hands and duels; `resize`: quotas on the move; `check`.
+//! - `Entries`: how the policy sees the engine's entries.
 //! - `quota`: the shares of window and main. `region`: where an entry can be.
 //! - `sketch`: how often a key was used. `ghost`: what was evicted lately. `climber`: how large the window should be.
 //! - `lists`, `chunked`: intrusive queues by slot. `random`: hash spreading, a coin.

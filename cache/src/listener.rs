@@ -1,0 +1,25 @@
+//! Who is told that an entry left. Called after the unlock, never under it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::removal::RemovalCause;
+use crate::stats::{Counter, Counters};
+
+type Callback<K, V> = Box<dyn Fn(&K, &V, RemovalCause) + Send + Sync>;
+
+/// The user's listener, contained: a panic in it is counted and goes no further.
+pub(crate) struct Listener<K, V>(Callback<K, V>);
+
+impl<K, V> Listener<K, V> {
+    pub(crate) fn new(callback: impl Fn(&K, &V, RemovalCause) + Send + Sync + 'static) -> Self {
+        Self(Box::new(callback))
+    }
+
+    /// Never called under a lock.
+    pub(crate) fn call(&self, key: &K, value: &V, cause: RemovalCause, counters: Option<&Counters>) {
+        let called = catch_unwind(AssertUnwindSafe(|| (self.0)(key, value, cause)));
+        if let (Err(_payload), Some(counters)) = (called, counters) {
+            counters.add(Counter::ListenerPanics, 1);
+        }
+    }
+}
