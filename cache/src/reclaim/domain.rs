@@ -18,7 +18,7 @@ use std::marker::PhantomData;
 use crossbeam_utils::CachePadded;
 
 use super::barrier;
-use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicU64, Mutex, Ordering};
 
 /// Epoch of a participant that is not pinned. The clock starts above it.
 const UNPINNED: u64 = 0;
@@ -27,8 +27,9 @@ const UNPINNED: u64 = 0;
 #[derive(Debug)]
 pub(crate) struct Participant {
     epoch: AtomicU64,
-    /// Pins alive on the owning thread. Atomic only so that the type is `Sync`; no other thread reads it.
-    depth: AtomicU32,
+    /// Pins alive on the owning thread. Atomic only so that the type is `Sync`; no other thread reads it. 64 bits, because
+    /// forgotten guards add to it for ever, and a count that wrapped to zero would let go of a live pin.
+    depth: AtomicU64,
     /// A small number, unique among the live participants; picks a stripe for counters.
     index: u32,
 }
@@ -83,7 +84,7 @@ impl Domain {
         let index = u32::try_from(registry.all.len()).unwrap_or(u32::MAX);
         let participant: &'static _ = Box::leak(Box::new(CachePadded::new(Participant {
             epoch: AtomicU64::new(UNPINNED),
-            depth: AtomicU32::new(0),
+            depth: AtomicU64::new(0),
             index,
         })));
         registry.all.push(participant);

@@ -1,190 +1,453 @@
-//! Single flight for tasks, and for tasks and threads together. Futures are polled by hand.
+//! Loads by tasks: cancellation at every point, wakers that change, and threads beside tasks.
 
-use std::cell::Cell;
-use std::future::{pending, ready};
-use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::Duration;
 
+use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::executor::block_on;
-use futures::{FutureExt, poll};
 use millpond_cache::Cache;
 
-/// Lets others run, and comes back.
-async fn step_aside() {
-    let mut aside = false;
-    std::future::poll_fn(|context| {
-        if std::mem::replace(&mut aside, true) {
-            return std::task::Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        std::task::Poll::Pending
-    })
-    .await;
+use crate::support::{Census, Counted, Random, watchdog};
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Alarm(AtomicU64);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Alarm {
+    fn rings(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+fn poll<F: Future + ?Sized>(future: &mut Pin<Box<F>>, alarm: &Arc<Alarm>) -> Poll<F::Output> {
+    future.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(alarm))))
+}
+
+type Load<'c> = Pin<Box<dyn Future<Output = u64> + Send + 'c>>;
+
+fn load<'c>(cache: &'c Cache<u64, u64>, key: u64, loader: impl Future<Output = u64> + Send + 'c) -> Load<'c> {
+    Box::pin(cache.get_or_insert_with_async(key, loader))
+}
+
+fn never() -> std::future::Pending<u64> {
+    std::future::pending()
 }
 
 #[test]
-fn many_tasks_one_load() {
-    let cache: Cache<u32, u32> = Cache::new(100);
-    let loads = Cell::new(0);
-    let callers = (0..64).map(|_| {
-        cache.get_or_insert_with_async(1, async {
-            loads.set(loads.get() + 1);
-            for _ in 0..10 {
-                step_aside().await;
-            }
-            7
-        })
-    });
-    let values = block_on(futures::future::join_all(callers));
-    assert_eq!((values, loads.get()), (vec![7; 64], 1));
+fn waiters_get_the_leaders_value() {
+    let cache: Cache<u64, u64> = Cache::new(10);
+    let (answer, answers) = oneshot::channel();
+    let mut leader = load(&cache, 1, answers.map(Result::unwrap));
+    let alarm = Arc::new(Alarm::default());
+    assert!(poll(&mut leader, &alarm).is_pending());
+    let mut waiters: Vec<_> = (0..10).map(|_| (load(&cache, 1, never()), Arc::new(Alarm::default()))).collect();
+    for (waiter, alarm) in &mut waiters {
+        assert!(poll(waiter, alarm).is_pending());
+        assert!(poll(waiter, alarm).is_pending(), "polling twice is fine");
+    }
+    answer.send(5).unwrap();
+    assert_eq!(alarm.rings(), 1);
+    assert_eq!(poll(&mut leader, &alarm), Poll::Ready(5));
+    for (waiter, alarm) in &mut waiters {
+        assert_eq!(alarm.rings(), 1);
+        assert_eq!(poll(waiter, alarm), Poll::Ready(5));
+    }
     cache.check_invariants();
 }
 
-/// B3: a leader dropped at any await hands over to one who waits.
 #[test]
-fn b03_a_dropped_leader_hands_over() {
-    for polls in 0..4 {
-        let cache: Cache<u32, u32> = Cache::new(100);
-        block_on(async {
-            let slow = async {
-                for _ in 0..10 {
-                    futures::pending!();
+fn sixty_four_threads_and_tasks_are_one_load() {
+    watchdog(60, || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
+        for key in 0..5u64 {
+            let cache: Cache<u64, u64> = Cache::new(10);
+            let (calls, barrier) = (Arc::new(AtomicU64::new(0)), Arc::new(Barrier::new(32)));
+            let tasks: Vec<_> = (0..32)
+                .map(|_| {
+                    let (cache, calls) = (cache.clone(), Arc::clone(&calls));
+                    runtime.spawn(async move {
+                        let loader = async {
+                            calls.fetch_add(1, Ordering::Relaxed);
+                            tokio::task::yield_now().await;
+                            key
+                        };
+                        cache.get_or_insert_with_async(key, loader).await
+                    })
+                })
+                .collect();
+            thread::scope(|scope| {
+                for _ in 0..32 {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        let value = cache.get_or_insert_with(key, || {
+                            calls.fetch_add(1, Ordering::Relaxed);
+                            thread::yield_now();
+                            key
+                        });
+                        assert_eq!(value, key);
+                    });
                 }
-                1
-            };
-            let mut leader = Box::pin(cache.get_or_insert_with_async(1, slow));
-            let mut waiter = pin!(cache.get_or_insert_with_async(1, ready(2)));
-            for _ in 0..polls {
-                assert!(poll!(&mut leader).is_pending());
+            });
+            for task in tasks {
+                assert_eq!(runtime.block_on(task).unwrap(), key);
             }
-            if polls > 0 {
-                assert!(poll!(&mut waiter).is_pending());
+            assert_eq!(calls.load(Ordering::Relaxed), 1);
+            assert_eq!(cache.loads_in_flight(), 0);
+            cache.check_invariants();
+        }
+    });
+}
+
+#[test]
+fn b03_a_cancelled_leader_hands_over() {
+    let cache: Cache<u64, u64> = Cache::new(10);
+    let alarms: Vec<_> = (0..3).map(|_| Arc::new(Alarm::default())).collect();
+    let mut leader = load(&cache, 1, never());
+    let mut second = load(&cache, 1, async { 2 });
+    let mut third = load(&cache, 1, async { 3 });
+    assert!(poll(&mut leader, &alarms[0]).is_pending());
+    assert!(poll(&mut second, &alarms[1]).is_pending());
+    assert!(poll(&mut third, &alarms[2]).is_pending());
+    drop(leader);
+    assert!(alarms[1].rings() + alarms[2].rings() >= 1, "somebody is told");
+    assert_eq!(poll(&mut third, &alarms[2]), Poll::Ready(3));
+    assert_eq!(poll(&mut second, &alarms[1]), Poll::Ready(3));
+    assert_eq!((cache.get(&1), cache.loads_in_flight()), (Some(3), 0));
+    cache.check_invariants();
+}
+
+#[test]
+fn b03_a_cancelled_leader_hands_over_to_a_thread() {
+    watchdog(30, || {
+        let cache: Cache<u64, u64> = Cache::new(10);
+        let mut leader = load(&cache, 1, never());
+        assert!(poll(&mut leader, &Arc::default()).is_pending());
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| cache.get_or_insert_with(1, || 9));
+            thread::yield_now();
+            drop(leader);
+            assert_eq!(waiter.join().unwrap(), 9);
+        });
+        assert_eq!(cache.get(&1), Some(9));
+    });
+}
+
+#[test]
+fn b03_the_one_told_may_be_cancelled_too() {
+    // If only one waiter were woken, its death would lose the wake-up.
+    let cache: Cache<u64, u64> = Cache::new(10);
+    let alarms: Vec<_> = (0..6).map(|_| Arc::new(Alarm::default())).collect();
+    let mut loads: Vec<_> = (0..6).map(|i| load(&cache, 1, async move { i })).collect();
+    let mut leader = load(&cache, 1, never());
+    assert!(poll(&mut leader, &Arc::default()).is_pending());
+    for (load, alarm) in loads.iter_mut().zip(&alarms) {
+        assert!(poll(load, alarm).is_pending());
+    }
+    drop(leader);
+    let told: Vec<_> = (0..6).filter(|&i| alarms[i].rings() > 0).collect();
+    let dies = *told.first().expect("somebody is told");
+    drop(loads.remove(dies));
+    let (woken, mut last) = loads
+        .into_iter()
+        .zip(alarms.iter().enumerate().filter(|(i, _)| *i != dies).map(|(_, a)| a))
+        .filter(|(_, alarm)| alarm.rings() > 0)
+        .map(|(load, alarm)| (alarm, load))
+        .next()
+        .expect("another one is told");
+    assert!(poll(&mut last, woken).is_ready());
+    assert_eq!(cache.loads_in_flight(), 0);
+}
+
+#[test]
+fn b03_a_leader_that_is_never_polled_again_blocks_until_it_is_dropped_or_overtaken() {
+    let cache: Cache<u64, u64> = Cache::new(10);
+    let alarm = Arc::new(Alarm::default());
+    let mut parked = load(&cache, 1, async {
+        tokio::task::yield_now().await;
+        1
+    });
+    // `yield_now` outside of a runtime wakes at once; we just never poll again.
+    assert!(poll(&mut parked, &Arc::default()).is_pending());
+    let mut waiter = load(&cache, 1, async { 2 });
+    assert!(poll(&mut waiter, &alarm).is_pending());
+    // Other keys go on, and the key itself can be written.
+    assert_eq!(block_on(cache.get_or_insert_with_async(2, async { 3 })), 3);
+    cache.insert(1, 4);
+    assert_eq!(cache.get(&1), Some(4));
+    assert_eq!(block_on(cache.get_or_insert_with_async(1, async { 5 })), 4);
+    drop(parked);
+    assert_eq!(alarm.rings(), 1);
+    assert_eq!(poll(&mut waiter, &alarm), Poll::Ready(4));
+    assert_eq!(cache.loads_in_flight(), 0);
+}
+
+#[test]
+fn b03_cancel_at_every_await() {
+    /// Pending `n` times.
+    struct Steps(u32);
+    impl Future for Steps {
+        type Output = ();
+        fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+            if self.0 == 0 {
+                return Poll::Ready(());
+            }
+            self.0 -= 1;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    }
+    let census = Census::default();
+    for overtaken in [false, true] {
+        for polls in 0..6 {
+            let cache: Cache<u64, Counted> = Cache::new(10);
+            let alarm = Arc::new(Alarm::default());
+            let loader = async {
+                Steps(2).await;
+                let value = census.one();
+                Steps(2).await;
+                value
+            };
+            let mut leader = Box::pin(cache.get_or_insert_with_async(1, loader));
+            let mut waiter = Box::pin(cache.get_or_insert_with_async(1, async { census.one() }));
+            let mut ended = false;
+            for done in 0..polls {
+                ended |= poll(&mut leader, &alarm).is_ready();
+                if done == 0 {
+                    assert!(poll(&mut waiter, &alarm).is_pending());
+                }
+            }
+            if overtaken {
+                cache.invalidate(&1);
             }
             drop(leader);
-            assert_eq!(waiter.await, 2);
-        });
-        assert_eq!((cache.get(&1), cache.loads_in_flight()), (Some(2), 0));
-        cache.check_invariants();
-    }
-}
-
-/// Waiters that leave are forgotten; those that stay are served, also with a waker that changed between polls.
-#[test]
-fn b06_waiters_may_leave_and_change_their_wakers() {
-    let cache: Cache<u32, u32> = Cache::new(100);
-    block_on(async {
-        let (send, receive) = oneshot::channel();
-        let mut leader = Box::pin(cache.get_or_insert_with_async(1, async { receive.await.unwrap() }));
-        assert!(poll!(&mut leader).is_pending());
-        let mut leaving: Vec<_> =
-            (0..10).map(|_| Box::pin(cache.get_or_insert_with_async(1, pending()))).collect();
-        let mut staying = Box::pin(cache.get_or_insert_with_async(1, pending()));
-        for waiter in &mut leaving {
-            assert!(poll!(waiter).is_pending());
+            assert_eq!(ended, polls == 5);
+            assert!(poll(&mut waiter, &alarm).is_ready(), "after {polls} polls of the leader");
+            drop(waiter);
+            assert_eq!(cache.loads_in_flight(), 0);
+            cache.check_invariants();
+            drop(cache);
+            assert_eq!(census.alive(), 0);
         }
-        assert!(staying.as_mut().now_or_never().is_none(), "polled with another waker");
-        assert!(poll!(&mut staying).is_pending());
-        drop(leaving);
-        send.send(5).unwrap();
-        assert_eq!(leader.await, 5);
-        assert_eq!(staying.await, 5);
-    });
-    cache.check_invariants();
+    }
 }
 
-/// B4: writes during an async load win.
 #[test]
-fn b04_load_vs_insert_and_clear() {
-    type Write = fn(&Cache<u32, u32>);
-    let writes: [(Write, Option<u32>); 4] = [
-        (|cache| cache.insert(1, 5), Some(5)),
-        (|cache| cache.invalidate(&1), None),
-        (Cache::invalidate_all, None),
-        (|cache| assert_eq!(cache.get(&1), None), Some(10)),
+fn a_future_that_is_never_polled_does_nothing() {
+    let cache: Cache<u64, u64> = Cache::new(10);
+    drop(load(&cache, 1, async { unreachable!() }));
+    assert_eq!(cache.loads_in_flight(), 0);
+}
+
+#[test]
+fn b06_a_cancelled_waiter_leaves_the_queue() {
+    let cache: Cache<u64, u64> = Cache::new(10);
+    let (answer, answers) = oneshot::channel();
+    let mut leader = load(&cache, 1, answers.map(Result::unwrap));
+    assert!(poll(&mut leader, &Arc::default()).is_pending());
+    let alarm = Arc::new(Alarm::default());
+    for _ in 0..1_000 {
+        let mut waiter = load(&cache, 1, never());
+        assert!(poll(&mut waiter, &alarm).is_pending());
+    }
+    assert_eq!(Arc::strong_count(&alarm), 1, "no waker is kept for those who left");
+    answer.send(1).unwrap();
+    assert_eq!(poll(&mut leader, &Arc::default()), Poll::Ready(1));
+    assert_eq!(alarm.rings(), 0);
+}
+
+#[test]
+fn b06_the_last_waker_is_the_one_that_rings() {
+    let cache: Cache<u64, u64> = Cache::new(10);
+    let (answer, answers) = oneshot::channel();
+    let mut leader = load(&cache, 1, answers.map(Result::unwrap));
+    assert!(poll(&mut leader, &Arc::default()).is_pending());
+    let mut waiter = load(&cache, 1, never());
+    let alarms: Vec<_> = (0..5).map(|_| Arc::new(Alarm::default())).collect();
+    for alarm in &alarms {
+        assert!(poll(&mut waiter, alarm).is_pending());
+    }
+    answer.send(1).unwrap();
+    assert!(poll(&mut leader, &Arc::default()).is_ready());
+    assert_eq!(alarms.iter().map(|alarm| alarm.rings()).collect::<Vec<_>>(), [0, 0, 0, 0, 1]);
+    assert!(alarms[..4].iter().all(|alarm| Arc::strong_count(alarm) == 1), "replaced wakers are dropped");
+}
+
+#[test]
+fn b04_async_load_vs_write_or_removal() {
+    let overtakers: [(&str, fn(&Cache<u64, u64>), Option<u64>); 4] = [
+        ("insert", |c| c.insert(1, 2), Some(2)),
+        ("invalidate", |c| c.invalidate(&1), None),
+        ("remove", |c| assert_eq!(c.remove(&1), None), None),
+        ("invalidate_all", |c| c.invalidate_all(), None),
     ];
-    for (write, cached) in writes {
-        let cache: Cache<u32, u32> = Cache::new(100);
-        block_on(async {
-            let (send, receive) = oneshot::channel();
-            let mut leader = Box::pin(cache.get_or_insert_with_async(1, async { receive.await.unwrap() }));
-            let mut waiter = Box::pin(cache.get_or_insert_with_async(1, pending()));
-            assert!(poll!(&mut leader).is_pending() && poll!(&mut waiter).is_pending());
-            write(&cache);
-            send.send(10).unwrap();
-            assert_eq!((leader.await, waiter.await), (10, 10));
-        });
-        assert_eq!(cache.get(&1), cached);
+    for (name, overtake, after) in overtakers {
+        let cache: Cache<u64, u64> = Cache::new(10);
+        let (answer, answers) = oneshot::channel();
+        let alarm = Arc::new(Alarm::default());
+        let mut leader = load(&cache, 1, answers.map(Result::unwrap));
+        assert!(poll(&mut leader, &alarm).is_pending());
+        let mut waiter = load(&cache, 1, never());
+        assert!(poll(&mut waiter, &alarm).is_pending());
+        overtake(&cache);
+        answer.send(1).unwrap();
+        assert_eq!(poll(&mut leader, &alarm), Poll::Ready(1), "{name}");
+        assert_eq!(poll(&mut waiter, &alarm), Poll::Ready(1), "{name}: who waited gets the answer");
+        assert_eq!(cache.get(&1), after, "{name}");
         cache.check_invariants();
     }
 }
 
-/// Errors reach the tasks that wait; the next caller loads again.
 #[test]
-fn errors_are_shared_and_not_cached() {
-    let cache: Cache<u32, u32> = Cache::new(100);
-    block_on(async {
-        let (send, receive) = oneshot::channel::<()>();
-        let failing = async {
-            receive.await.unwrap();
-            Err::<u32, _>("down")
-        };
-        let mut leader = Box::pin(cache.try_get_or_insert_with_async(1, failing));
-        let mut waiter = Box::pin(cache.try_get_or_insert_with_async(1, async { Ok::<u32, &str>(2) }));
-        assert!(poll!(&mut leader).is_pending() && poll!(&mut waiter).is_pending());
-        send.send(()).unwrap();
-        assert_eq!(*leader.await.unwrap_err(), "down");
-        assert_eq!(*waiter.await.unwrap_err(), "down");
-        let again = cache.try_get_or_insert_with_async(1, async { Ok::<u32, &str>(3) });
-        assert_eq!(again.await.unwrap(), 3);
+fn b02_async_recursion_panics_and_does_not_hang() {
+    watchdog(30, || {
+        let cache: Cache<u64, u64> = Cache::new(10);
+        let direct = catch_unwind(AssertUnwindSafe(|| {
+            block_on(cache.get_or_insert_with_async(1, async { cache.get_or_insert_with_async(1, async { 2 }).await }))
+        }));
+        assert!(direct.is_err());
+        assert_eq!(cache.loads_in_flight(), 0);
+        let deeper = catch_unwind(AssertUnwindSafe(|| {
+            block_on(cache.get_or_insert_with_async(1, async {
+                tokio::task::yield_now().await;
+                let inner = async {
+                    tokio::task::yield_now().await;
+                    cache.get_or_insert_with_async(1, async { 3 }).await
+                };
+                cache.get_or_insert_with_async(2, inner).await
+            }))
+        }));
+        assert!(deeper.is_err());
+        assert_eq!(cache.loads_in_flight(), 0);
+        assert_eq!(block_on(cache.get_or_insert_with_async(1, async { 5 })), 5);
+        cache.check_invariants();
     });
 }
 
-/// A loader may give its value a life of its own.
 #[test]
-fn absence_lives_shorter() {
-    let clock = Arc::new(millpond_cache::ManualClock::new());
-    let cache: Cache<u32, Option<u32>> =
-        Cache::builder().time_to_live(Duration::from_secs(60)).clock(Arc::clone(&clock)).build().unwrap();
-    block_on(async {
-        let short = Some(Duration::from_secs(1));
-        let absent =
-            cache.try_get_or_insert_with_ttl_async(1, async move { Ok::<_, ()>((None, short)) }).await;
-        let present = cache.try_get_or_insert_with_ttl_async(2, async { Ok::<_, ()>((Some(2), None)) }).await;
-        assert_eq!((absent, present), (Ok(None), Ok(Some(2))));
+fn b03_an_async_leader_that_panics_hands_over() {
+    let cache: Cache<u64, u64> = Cache::new(10);
+    let alarm = Arc::new(Alarm::default());
+    let (die, dies) = oneshot::channel::<()>();
+    let mut leader = load(&cache, 1, async {
+        dies.await.unwrap();
+        panic!("loader")
     });
-    clock.advance(Duration::from_secs(2));
-    assert_eq!((cache.get(&1), cache.get(&2)), (None, Some(Some(2))));
+    assert!(poll(&mut leader, &Arc::default()).is_pending());
+    let mut waiter = load(&cache, 1, async { 2 });
+    assert!(poll(&mut waiter, &alarm).is_pending());
+    die.send(()).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| poll(&mut leader, &Arc::default()))).is_err());
+    assert_eq!(alarm.rings(), 1, "even before the panicked future is dropped");
+    assert_eq!(poll(&mut waiter, &alarm), Poll::Ready(2));
+    assert_eq!(cache.loads_in_flight(), 0);
 }
 
-/// Threads and tasks share one flight.
 #[test]
-fn threads_and_tasks_together() {
-    for _ in 0..50 {
-        let cache: Cache<u32, u32> = Cache::new(100);
-        let loads = AtomicUsize::new(0);
-        let load = || {
-            loads.fetch_add(1, Ordering::SeqCst);
-            thread::yield_now();
-            7
-        };
-        thread::scope(|scope| {
-            for n in 0..8 {
-                let (cache, load) = (&cache, &load);
-                scope.spawn(move || {
-                    let value = if n % 2 == 0 {
-                        cache.get_or_insert_with(1, load)
-                    } else {
-                        block_on(cache.get_or_insert_with_async(1, async { load() }))
+fn async_errors_are_shared_and_typed() {
+    let cache: Cache<u64, u64> = Cache::new(10);
+    let alarm = Arc::new(Alarm::default());
+    let (fail, fails) = oneshot::channel::<()>();
+    let mut leader = Box::pin(cache.try_get_or_insert_with_async(1, async {
+        fails.await.unwrap();
+        Err::<u64, _>("no")
+    }));
+    assert!(poll(&mut leader, &alarm).is_pending());
+    let mut same = Box::pin(cache.try_get_or_insert_with_async(1, async { Err::<u64, _>("own") }));
+    let mut other = Box::pin(cache.try_get_or_insert_with_async(1, async { Err::<u64, _>(404) }));
+    let mut infallible = load(&cache, 1, async { 7 });
+    assert!(poll(&mut same, &alarm).is_pending());
+    assert!(poll(&mut other, &alarm).is_pending());
+    assert!(poll(&mut infallible, &alarm).is_pending());
+    fail.send(()).unwrap();
+    let Poll::Ready(Err(first)) = poll(&mut leader, &alarm) else { panic!("the leader fails") };
+    let Poll::Ready(Err(second)) = poll(&mut same, &alarm) else { panic!("the same error type shares it") };
+    assert!(Arc::ptr_eq(&first, &second));
+    assert_eq!(poll(&mut other, &alarm), Poll::Ready(Err(Arc::new(404))), "another type loads for itself");
+    assert_eq!(poll(&mut infallible, &alarm), Poll::Ready(7));
+    assert_eq!((cache.get(&1), cache.loads_in_flight()), (Some(7), 0));
+}
+
+#[test]
+fn tasks_that_are_aborted_at_random() {
+    watchdog(60, || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).build().unwrap();
+        let census = Census::default();
+        let cache: Cache<u64, Counted> = Cache::builder().max_capacity(8).shards(2).build().unwrap();
+        runtime.block_on(async {
+            let mut random = Random::new(9);
+            let mut tasks = Vec::new();
+            for _ in 0..3_000 {
+                let (cache, census) = (cache.clone(), census.clone());
+                let (key, yields) = (random.below(12), random.below(4));
+                tasks.push(tokio::spawn(async move {
+                    let loader = async {
+                        for _ in 0..yields {
+                            tokio::task::yield_now().await;
+                        }
+                        census.one()
                     };
-                    assert_eq!(value, 7);
-                });
+                    drop(cache.get_or_insert_with_async(key, loader).await);
+                }));
+                if random.below(2) == 0 {
+                    let victim = random.below(tasks.len() as u64) as usize;
+                    tasks.swap_remove(victim).abort();
+                }
+                match random.below(12) {
+                    0 => cache_invalidate(&cache, key),
+                    1 => tokio::task::yield_now().await,
+                    _ => {}
+                }
+            }
+            for task in tasks {
+                task.await.unwrap();
             }
         });
-        assert_eq!(loads.into_inner(), 1);
+        drop(runtime);
+        assert_eq!(cache.loads_in_flight(), 0);
         cache.check_invariants();
+        drop(cache);
+        assert_eq!(census.alive(), 0);
+    });
+}
+
+fn cache_invalidate(cache: &Cache<u64, Counted>, key: u64) {
+    cache.invalidate(&key);
+}
+
+#[test]
+fn wakers_run_outside_of_locks() {
+    /// Uses the cache when woken.
+    struct Reentrant(Cache<u64, u64>);
+    impl Wake for Reentrant {
+        fn wake(self: Arc<Self>) {
+            self.0.insert(1, 100);
+            self.0.get_or_insert_with(2, || 2);
+            self.0.invalidate_all();
+        }
     }
+    watchdog(30, || {
+        let cache: Cache<u64, u64> = Cache::builder().shards(1).build().unwrap();
+        let (answer, answers) = oneshot::channel();
+        let mut leader = load(&cache, 1, answers.map(Result::unwrap));
+        assert!(poll(&mut leader, &Arc::default()).is_pending());
+        let waker = Waker::from(Arc::new(Reentrant(cache.clone())));
+        let mut waiter = pin!(cache.get_or_insert_with_async(1, never()));
+        assert!(waiter.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        answer.send(1).unwrap();
+        assert_eq!(poll(&mut leader, &Arc::default()), Poll::Ready(1));
+        assert_eq!(waiter.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Ready(1));
+        cache.check_invariants();
+    });
 }

@@ -1,142 +1,441 @@
-//! Random histories beside a naive model, over a product of configurations, on a manual clock.
+//! Random operations against a naive reference, over the product of configurations, with a clock that moves by hand.
 //!
-//! With room for all keys the cache must agree exactly; without, it may only have forgotten.
+//! With a listener the match is exact even in a full cache, because it says what was evicted. Without one, a value may be
+//! missing from a cache that was ever full; it may never be an old, an expired or a foreign one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millpond_cache::{Cache, ManualClock};
+use millpond_cache::{Cache, ManualClock, RemovalCause};
+use parking_lot::Mutex;
 use proptest::prelude::*;
+
+const KEYS: u64 = 24;
+const TTL: u64 = 100;
+const TTI: u64 = 64;
+
+#[derive(Clone, Debug)]
+struct Config {
+    weighted: bool,
+    /// Larger than all keys together can ever use.
+    roomy: bool,
+    ttl: bool,
+    tti: bool,
+    listener: bool,
+    stats: bool,
+    shards: usize,
+    bad_hasher: bool,
+}
+
+fn configs() -> impl Strategy<Value = Config> {
+    (any::<[bool; 7]>(), prop::sample::select(vec![1, 4])).prop_map(|(flags, shards)| {
+        let [weighted, roomy, ttl, tti, listener, stats, bad_hasher] = flags;
+        Config { weighted, roomy, ttl, tti, listener, stats, shards, bad_hasher }
+    })
+}
 
 #[derive(Clone, Debug)]
 enum Op {
-    Get(u8),
-    Insert(u8, u16),
-    InsertWithTtl(u8, u16, u8),
-    Remove(u8),
-    Load(u8, u16),
-    Advance(u8),
-    Clear,
+    Insert(u64, u32),
+    InsertTtl(u64, u32, u64),
+    Get(u64),
+    Read(u64),
+    Pin(u64, u64),
+    Contains(u64),
+    Remove(u64),
+    Invalidate(u64),
+    InvalidateAll,
+    Load(u64, u32),
+    LoadTtl(u64, u32, u64),
+    LoadError(u64),
+    LoadOvertaken(u64, u32),
+    Advance(u64),
+    Back(u64),
     Maintain,
+    Iterate,
 }
 
-fn op() -> impl Strategy<Value = Op> {
-    let key = || 0..48u8;
-    prop_oneof![
-        6 => key().prop_map(Op::Get),
-        6 => (key(), any::<u16>()).prop_map(|(k, v)| Op::Insert(k, v)),
-        2 => (key(), any::<u16>(), 0..20u8).prop_map(|(k, v, t)| Op::InsertWithTtl(k, v, t)),
-        2 => key().prop_map(Op::Remove),
-        3 => (key(), any::<u16>()).prop_map(|(k, v)| Op::Load(k, v)),
-        2 => (0..8u8).prop_map(Op::Advance),
-        1 => Just(Op::Clear),
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let key = 0..KEYS;
+    let weight = prop_oneof![4 => 0..10u32, 1 => Just(60u32), 1 => Just(100u32), 1 => Just(101u32)];
+    let ttl = prop_oneof![Just(0u64), Just(1), 1..200u64, Just(u64::MAX)];
+    let op = prop_oneof![
+        8 => (key.clone(), weight.clone()).prop_map(|(k, w)| Op::Insert(k, w)),
+        3 => (key.clone(), weight.clone(), ttl.clone()).prop_map(|(k, w, t)| Op::InsertTtl(k, w, t)),
+        6 => key.clone().prop_map(Op::Get),
+        2 => key.clone().prop_map(Op::Read),
+        1 => (key.clone(), key.clone()).prop_map(|(a, b)| Op::Pin(a, b)),
+        2 => key.clone().prop_map(Op::Contains),
+        2 => key.clone().prop_map(Op::Remove),
+        2 => key.clone().prop_map(Op::Invalidate),
+        1 => Just(Op::InvalidateAll),
+        3 => (key.clone(), weight.clone()).prop_map(|(k, w)| Op::Load(k, w)),
+        1 => (key.clone(), weight.clone(), ttl).prop_map(|(k, w, t)| Op::LoadTtl(k, w, t)),
+        1 => key.clone().prop_map(Op::LoadError),
+        1 => (key, weight).prop_map(|(k, w)| Op::LoadOvertaken(k, w)),
+        4 => (1..90u64).prop_map(Op::Advance),
+        1 => (1..50u64).prop_map(Op::Back),
         1 => Just(Op::Maintain),
-    ]
+        1 => Just(Op::Iterate),
+    ];
+    prop::collection::vec(op, 1..120)
 }
 
-/// Value, and when it dies by its deadline and by idleness.
-type Naive = HashMap<u8, (u16, Option<u64>, Option<u64>)>;
+/// A hasher of three bits, or a good one.
+#[derive(Clone, Default)]
+struct Choice(bool);
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
-    #[test]
-    fn agrees_with_the_model(
-        roomy in any::<bool>(),
-        weighted in any::<bool>(),
-        ttl in prop::option::of(1..12u64),
-        tti in prop::option::of(1..12u64),
-        shards in prop::sample::select(vec![1usize, 4]),
-        listens in any::<bool>(),
-        ops in prop::collection::vec(op(), 1..250),
-    ) {
+impl std::hash::BuildHasher for Choice {
+    type Hasher = Chosen;
+
+    fn build_hasher(&self) -> Chosen {
+        Chosen(self.0, std::hash::DefaultHasher::new())
+    }
+}
+
+struct Chosen(bool, std::hash::DefaultHasher);
+
+impl std::hash::Hasher for Chosen {
+    fn finish(&self) -> u64 {
+        if self.0 { self.1.finish() & 7 } else { self.1.finish() }
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.1.write(bytes);
+    }
+}
+
+/// A value: unique, with its weight.
+type Val = (u64, u32);
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    value: Val,
+    deadline: Option<u64>,
+    idle: Option<u64>,
+}
+
+impl Entry {
+    fn alive(&self, now: u64) -> bool {
+        self.deadline.is_none_or(|end| now < end) && self.idle.is_none_or(|end| now < end)
+    }
+}
+
+struct Model {
+    config: Config,
+    cache: Cache<u64, Val, Choice>,
+    clock: Arc<ManualClock>,
+    log: Arc<Mutex<Vec<(u64, Val, RemovalCause)>>>,
+    now: u64,
+    next: u64,
+    max: u64,
+    /// What the cache may hold; exactly what it holds if it is roomy or has a listener.
+    entries: HashMap<u64, Entry>,
+    hits: u64,
+    misses: u64,
+}
+
+impl Model {
+    fn new(config: Config) -> Self {
         let clock = Arc::new(ManualClock::new());
-        let bound = if roomy { 10_000 } else { 16 };
-        let mut builder = Cache::<u8, u16>::builder().clock(Arc::clone(&clock)).shards(shards).record_stats();
-        builder = if weighted {
-            builder.max_weight(bound).weigher(|_, value| u32::from(value % 5))
-        } else {
-            builder.max_capacity(bound)
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let mut builder =
+            Cache::builder().clock(Arc::clone(&clock)).shards(config.shards).hasher(Choice(config.bad_hasher));
+        let max = match (config.weighted, config.roomy) {
+            (true, true) => 101 * KEYS,
+            (true, false) => 100,
+            (false, true) => KEYS,
+            (false, false) => 8,
         };
-        if let Some(ttl) = ttl {
-            builder = builder.time_to_live(Duration::from_secs(ttl));
+        builder = if config.weighted {
+            builder.max_weight(max).weigher(|_, value: &Val| value.1)
+        } else {
+            builder.max_capacity(max)
+        };
+        if config.ttl {
+            builder = builder.time_to_live(Duration::from_nanos(TTL));
         }
-        if let Some(tti) = tti {
-            builder = builder.time_to_idle(Duration::from_secs(tti));
+        if config.tti {
+            builder = builder.time_to_idle(Duration::from_nanos(TTI));
         }
-        if listens {
-            builder = builder.eviction_listener(|_, _, _| ());
+        if config.listener {
+            let log = Arc::clone(&log);
+            builder = builder.eviction_listener(move |&k, &v, cause| log.lock().push((k, v, cause)));
+        }
+        if config.stats {
+            builder = builder.record_stats();
         }
         let cache = builder.build().unwrap();
-        let mut model = Naive::new();
-        let mut now = 0u64;
-        let mut gets = 0;
-        for op in ops {
-            model.retain(|_, (_, deadline, idle)| {
-                deadline.is_none_or(|at| now < at) && idle.is_none_or(|at| now < at)
-            });
-            let idle = tti.map(|tti| now + tti);
-            let fresh = |value| (value, ttl.map(|ttl| now + ttl), idle);
-            // What the cache says must be what the model says; only a small cache may have forgotten.
-            let agree = |got: Option<u16>, known: Option<u16>| {
-                if roomy { got == known } else { got.is_none() || got == known }
-            };
-            match op {
-                Op::Get(key) => {
-                    gets += 1;
-                    let got = cache.get(&key);
-                    let known = model.get_mut(&key).map(|entry| {
-                        entry.2 = idle;
-                        entry.0
-                    });
-                    prop_assert!(agree(got, known), "get {key}: {got:?}, not {known:?}");
-                }
-                Op::Insert(key, value) => {
-                    cache.insert(key, value);
-                    model.insert(key, fresh(value));
-                }
-                Op::InsertWithTtl(key, value, ttl) => {
-                    cache.insert_with_ttl(key, value, Duration::from_secs(u64::from(ttl)));
-                    model.insert(key, (value, Some(now + u64::from(ttl)), idle));
-                }
-                Op::Remove(key) => {
-                    let got = cache.remove(&key);
-                    let known = model.remove(&key).map(|entry| entry.0);
-                    prop_assert!(agree(got, known), "remove {key}: {got:?}, not {known:?}");
-                }
-                Op::Load(key, value) => {
-                    gets += 1;
-                    let mut loaded = false;
-                    let got = cache.get_or_insert_with(key, || {
-                        loaded = true;
-                        value
-                    });
-                    match model.get_mut(&key) {
-                        Some(entry) if !loaded => {
-                            prop_assert_eq!(got, entry.0);
-                            entry.2 = idle;
-                        }
-                        known => {
-                            prop_assert!(loaded, "a value from nowhere");
-                            prop_assert!(known.is_none() || !roomy, "loaded what was there");
-                            model.insert(key, fresh(value));
-                        }
+        let entries = HashMap::new();
+        Self { config, cache, clock, log, now: 0, next: 0, max, entries, hits: 0, misses: 0 }
+    }
+
+    fn exact(&self) -> bool {
+        self.config.roomy || self.config.listener
+    }
+
+    fn value(&mut self, weight: u32) -> Val {
+        self.next += 1;
+        (self.next, weight)
+    }
+
+    fn alive(&self, key: u64) -> Option<Val> {
+        self.entries.get(&key).filter(|entry| entry.alive(self.now)).map(|entry| entry.value)
+    }
+
+    /// Compares what the cache gave with what it must or may give, and learns of evictions.
+    fn check(&mut self, key: u64, seen: Option<Val>, what: &str) {
+        let expected = self.alive(key);
+        if seen != expected {
+            assert!(!self.exact() && seen.is_none(), "{what} {key}: {seen:?} where {expected:?} is due");
+            self.entries.remove(&key);
+        }
+    }
+
+    /// After a read that counts as a use.
+    fn used(&mut self, key: u64, seen: Option<Val>) {
+        if seen.is_some() {
+            self.hits += 1;
+            if self.config.tti
+                && let Some(entry) = self.entries.get_mut(&key)
+                && self.now + TTI > entry.idle.unwrap_or(0) + TTI / 64
+            {
+                entry.idle = Some(self.now + TTI);
+            }
+        } else {
+            self.misses += 1;
+        }
+    }
+
+    fn wrote(&mut self, key: u64, value: Val, ttl: Option<u64>) {
+        let weight = if self.config.weighted { u64::from(value.1) } else { 1 };
+        if weight > self.max {
+            self.entries.remove(&key);
+            return;
+        }
+        let deadline = match ttl {
+            Some(ttl) => self.now.checked_add(ttl),
+            None => self.config.ttl.then_some(self.now + TTL),
+        };
+        let idle = self.config.tti.then_some(self.now + TTI);
+        self.entries.insert(key, Entry { value, deadline, idle });
+    }
+
+    /// What a load of a missing key stores.
+    fn load(&mut self, key: u64, value: Val, ttl: Option<u64>) {
+        let before = self.alive(key);
+        let called = std::cell::Cell::new(false);
+        let loaded = self
+            .cache
+            .try_get_or_insert_with_ttl(key, || {
+                called.set(true);
+                Ok::<_, ()>((value, ttl.map(Duration::from_nanos)))
+            })
+            .unwrap();
+        if called.get() {
+            self.learn_evicted(key, before);
+            assert_eq!(loaded, value);
+            self.used(key, None);
+            // A refused load leaves the cache as it was.
+            if !self.config.weighted || u64::from(value.1) <= self.max {
+                self.wrote(key, value, ttl);
+            }
+        } else {
+            assert_eq!(Some(loaded), before);
+            self.used(key, before);
+        }
+    }
+
+    fn learn_evicted(&mut self, key: u64, before: Option<Val>) {
+        if before.is_some() {
+            assert!(!self.exact(), "{key} was loaded although it is there");
+            self.entries.remove(&key);
+        }
+    }
+
+    fn step(&mut self, op: &Op) {
+        let dead_before = self.entries.clone();
+        let mut explicit = None;
+        let mut cleared = false;
+        match *op {
+            Op::Insert(key, weight) => {
+                let value = self.value(weight);
+                self.cache.insert(key, value);
+                self.wrote(key, value, None);
+            }
+            Op::InsertTtl(key, weight, ttl) => {
+                let value = self.value(weight);
+                self.cache.insert_with_ttl(key, value, Duration::from_nanos(ttl));
+                self.wrote(key, value, Some(ttl).filter(|&ttl| ttl != u64::MAX).or(Some(u64::MAX)));
+            }
+            Op::Get(key) => {
+                let seen = self.cache.get(&key);
+                self.check(key, seen, "get");
+                self.used(key, seen);
+            }
+            Op::Read(key) => {
+                let seen = self.cache.read(&key, |value| *value);
+                self.check(key, seen, "read");
+                self.used(key, seen);
+            }
+            Op::Pin(first, second) => {
+                let (a, b) = {
+                    let pin = self.cache.pin();
+                    (pin.get(&first).copied(), pin.get(&second).copied())
+                };
+                self.check(first, a, "pin");
+                self.used(first, a);
+                self.check(second, b, "pin");
+                self.used(second, b);
+            }
+            Op::Contains(key) => {
+                let seen = self.cache.contains_key(&key);
+                let value = seen.then(|| self.alive(key)).flatten();
+                assert!(!seen || value.is_some(), "contains_key {key}");
+                self.check(key, value, "contains_key");
+            }
+            Op::Remove(key) => {
+                let seen = self.cache.remove(&key);
+                self.check(key, seen, "remove");
+                explicit = self.entries.remove(&key);
+            }
+            Op::Invalidate(key) => {
+                self.cache.invalidate(&key);
+                explicit = self.entries.remove(&key);
+            }
+            Op::InvalidateAll => {
+                self.cache.invalidate_all();
+                self.entries.clear();
+                cleared = true;
+                assert_eq!(self.cache.entry_count(), 0);
+            }
+            Op::Load(key, weight) => {
+                let value = self.value(weight);
+                self.load(key, value, None);
+            }
+            Op::LoadTtl(key, weight, ttl) => {
+                let value = self.value(weight);
+                self.load(key, value, Some(ttl));
+            }
+            Op::LoadError(key) => {
+                let before = self.alive(key);
+                match self.cache.try_get_or_insert_with(key, || Err::<Val, _>("no")) {
+                    Ok(value) => {
+                        assert_eq!(Some(value), before);
+                        self.used(key, before);
+                    }
+                    Err(_) => {
+                        self.learn_evicted(key, before);
+                        self.used(key, None);
                     }
                 }
-                Op::Advance(seconds) => {
-                    now += u64::from(seconds);
-                    clock.advance(Duration::from_secs(u64::from(seconds)));
-                }
-                Op::Clear => {
-                    cache.invalidate_all();
-                    model.clear();
-                }
-                Op::Maintain => cache.run_pending_tasks(),
             }
-            cache.check_invariants();
-            prop_assert!(cache.weighted_size() <= bound);
+            Op::LoadOvertaken(key, weight) => {
+                let before = self.alive(key);
+                let (late, fresh) = (self.value(1), self.value(weight));
+                let cache = &self.cache;
+                let called = std::cell::Cell::new(false);
+                let seen = cache.get_or_insert_with(key, || {
+                    called.set(true);
+                    cache.insert(key, fresh);
+                    late
+                });
+                if called.get() {
+                    self.learn_evicted(key, before);
+                    assert_eq!(seen, late);
+                    self.used(key, None);
+                    self.wrote(key, fresh, None);
+                } else {
+                    assert_eq!(Some(seen), before);
+                    self.used(key, before);
+                }
+            }
+            Op::Advance(by) => {
+                self.now += by;
+                self.clock.set(Duration::from_nanos(self.now));
+            }
+            Op::Back(by) => {
+                // Only while nothing is dead: the cache may or may not have removed what is.
+                if self.entries.values().all(|entry| entry.alive(self.now)) {
+                    self.now = self.now.saturating_sub(by);
+                    self.clock.set(Duration::from_nanos(self.now));
+                }
+            }
+            Op::Maintain => {
+                self.cache.run_pending_tasks();
+                let now = self.now;
+                self.entries.retain(|_, entry| entry.alive(now));
+                if self.exact() {
+                    assert_eq!(self.cache.entry_count() as usize, self.entries.len());
+                }
+            }
+            Op::Iterate => {
+                let seen: HashMap<_, _> = self.cache.iter().collect();
+                for key in 0..KEYS {
+                    self.check(key, seen.get(&key).copied(), "iter");
+                }
+            }
         }
-        let stats = cache.stats();
-        prop_assert_eq!(stats.requests(), gets, "hits and misses are all lookups");
+        self.read_log(&dead_before, explicit, cleared);
+        self.cache.check_invariants();
+        self.check_sums();
+    }
+
+    /// Every report must be of a value that was there before this step or written in it, with a cause that fits.
+    fn read_log(&mut self, before: &HashMap<u64, Entry>, explicit: Option<Entry>, cleared: bool) {
+        for (key, value, cause) in std::mem::take(&mut *self.log.lock()) {
+            let was = before.get(&key).filter(|entry| entry.value == value);
+            let is = self.entries.get(&key).filter(|entry| entry.value == value);
+            let dead = was.or(is).is_some_and(|entry| !entry.alive(self.now));
+            match cause {
+                RemovalCause::Expired => assert!(dead, "{key} {value:?} reported as expired while alive"),
+                RemovalCause::Size => {
+                    assert!(!dead, "{key} {value:?} was expired, whoever took it");
+                    assert!(!self.config.roomy, "{key} {value:?} evicted though all fits");
+                }
+                RemovalCause::Explicit => {
+                    assert!(cleared || explicit.is_some_and(|entry| entry.value == value), "{key} {value:?}");
+                    assert!(!dead);
+                }
+                RemovalCause::Replaced => {
+                    assert!(was.is_some() && is.is_none() && !dead, "{key} {value:?} replaced");
+                }
+                _ => unreachable!("four causes"),
+            }
+            if is.is_some() {
+                self.entries.remove(&key);
+            }
+        }
+    }
+
+    fn check_sums(&self) {
+        assert!(self.cache.weighted_size() <= self.max);
+        if !self.config.weighted {
+            assert_eq!(self.cache.entry_count(), self.cache.weighted_size());
+        }
+        if self.config.stats {
+            let stats = self.cache.stats();
+            assert_eq!((stats.hits(), stats.misses()), (self.hits, self.misses));
+        }
+        assert_eq!(self.cache.loads_in_flight(), 0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn b08_b15_b16_b26_the_cache_does_what_the_model_does(config in configs(), ops in ops()) {
+        let mut model = Model::new(config);
+        for op in &ops {
+            model.step(op);
+        }
+        // At the end every key is looked at.
+        for key in 0..KEYS {
+            model.step(&Op::Get(key));
+        }
+        model.step(&Op::Maintain);
+        model.step(&Op::InvalidateAll);
     }
 }

@@ -1,0 +1,165 @@
+//! Every call of the cache from within every callback where that is allowed: all but `K: Eq`.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millpond_cache::{Cache, ManualClock};
+
+use crate::support::{Census, Key, Place, Value, called, clear_hook, set_hook, watchdog};
+
+type Pairs = Cache<Key, Value>;
+
+fn pairs(clock: &Arc<ManualClock>) -> Pairs {
+    Cache::builder()
+        .max_weight(12)
+        .weigher(|_, value: &Value| {
+            called(Place::Weigher);
+            (value.0 % 3) as u32
+        })
+        .shards(2)
+        .time_to_live(Duration::from_secs(100))
+        .clock(Arc::clone(clock))
+        .record_stats()
+        .eviction_listener(|_, _, _| called(Place::Listener))
+        .build()
+        .unwrap()
+}
+
+/// Every method, on keys that the script uses too.
+fn calls() -> Vec<(&'static str, fn(&Pairs, &Census))> {
+    vec![
+        ("get", |c, n| drop(c.get(&Key::new(1, n)))),
+        ("read", |c, n| drop(c.read(&Key::new(1, n), |v| v.0))),
+        ("pin", |c, n| {
+            let pin = c.pin();
+            assert!(pin.get(&Key::new(1, n)).is_none_or(|v| v.0 < 1_000));
+        }),
+        ("contains_key", |c, n| drop(c.contains_key(&Key::new(2, n)))),
+        ("insert", |c, n| c.insert(Key::new(1, n), Value::new(101, n))),
+        ("insert_with_ttl", |c, n| {
+            c.insert_with_ttl(Key::new(3, n), Value::new(100, n), Duration::from_secs(1));
+        }),
+        ("remove", |c, n| drop(c.remove(&Key::new(1, n)))),
+        ("invalidate", |c, n| c.invalidate(&Key::new(1, n))),
+        ("invalidate_all", |c, _| c.invalidate_all()),
+        ("get_or_insert_with", |c, n| drop(c.get_or_insert_with(Key::new(900, n), || Value::new(4, n)))),
+        ("try_get_or_insert_with", |c, n| {
+            drop(c.try_get_or_insert_with(Key::new(901, n), || Err::<Value, _>("no")));
+        }),
+        ("get_or_insert_with_async", |c, n| {
+            let load = c.get_or_insert_with_async(Key::new(902, n), async { Value::new(5, n) });
+            drop(futures::executor::block_on(load));
+        }),
+        ("iter", |c, _| assert!(c.iter().all(|(k, v)| k.0 < 1_000 && v.0 < 1_000))),
+        ("run_pending_tasks", |c, _| c.run_pending_tasks()),
+        ("figures", |c, _| drop((c.entry_count(), c.weighted_size(), c.stats(), format!("{c:?}")))),
+    ]
+}
+
+/// Operations that between them run user code of every kind.
+fn script(c: &Pairs, n: &Census, clock: &ManualClock) {
+    for id in 0..12 {
+        c.insert(Key::new(id, n), Value::new(id, n));
+    }
+    for id in 0..12 {
+        c.insert(Key::new(id, n), Value::new(id + 1, n));
+        c.get(&Key::new(id, n));
+    }
+    drop(c.remove(&Key::new(1, n)));
+    c.invalidate(&Key::new(2, n));
+    for id in 20..26 {
+        c.get_or_insert_with(Key::new(id, n), || {
+            called(Place::Loader);
+            Value::new(id, n)
+        });
+    }
+    let load = c.get_or_insert_with_async(Key::new(30, n), async {
+        called(Place::Loader);
+        Value::new(30, n)
+    });
+    drop(futures::executor::block_on(load));
+    drop(c.iter().collect::<Vec<_>>());
+    clock.advance(Duration::from_secs(100));
+    c.run_pending_tasks();
+    for id in 0..6 {
+        c.insert(Key::new(id, n), Value::new(id, n));
+    }
+    c.invalidate_all();
+    c.run_pending_tasks();
+}
+
+#[test]
+fn b01_every_call_from_every_callback() {
+    watchdog(60, || {
+        let places = [
+            Place::Hash,
+            Place::CloneKey,
+            Place::CloneValue,
+            Place::DropKey,
+            Place::DropValue,
+            Place::Weigher,
+            Place::Listener,
+            Place::Loader,
+        ];
+        let census = Census::default();
+        for place in places {
+            for (name, call) in calls() {
+                let clock = Arc::new(ManualClock::new());
+                let cache = Rc::new(pairs(&clock));
+                let fired = Rc::new(std::cell::Cell::new(0));
+                let (inner, count, counted) = (Rc::clone(&cache), Rc::clone(&fired), census.clone());
+                set_hook(place, move || {
+                    count.set(count.get() + 1);
+                    call(&inner, &counted);
+                });
+                script(&cache, &census, &clock);
+                // Dropped values wait while another test is pinned.
+                crate::support::eventually(|| {
+                    cache.run_pending_tasks();
+                    fired.get() > 0
+                });
+                clear_hook();
+                cache.check_invariants();
+                assert_eq!(cache.loads_in_flight(), 0, "{name} from {place:?}");
+                script(&cache, &census, &clock);
+                cache.check_invariants();
+            }
+        }
+        assert_eq!(census.alive(), 0);
+    });
+}
+
+#[test]
+fn b19_a_drop_that_uses_the_cache_while_a_load_dies() {
+    // The weigher panics after the loader returned: key and value are dropped on the way out, and their drops call back.
+    watchdog(30, || {
+        use std::panic::{AssertUnwindSafe, catch_unwind};
+        let census = Census::default();
+        for place in [Place::DropKey, Place::DropValue] {
+            for fuse in [Place::Weigher, Place::CloneValue, Place::Loader, Place::Eq] {
+                let clock = Arc::new(ManualClock::new());
+                let cache = Rc::new(pairs(&clock));
+                let (inner, counted) = (Rc::clone(&cache), census.clone());
+                cache.insert(Key::new(1, &census), Value::new(1, &census));
+                clock.advance(Duration::from_secs(100));
+                set_hook(place, move || inner.insert(Key::new(1, &counted), Value::new(2, &counted)));
+                for nth in 1..8 {
+                    crate::support::set_fuse(fuse, nth);
+                    let _ = catch_unwind(AssertUnwindSafe(|| {
+                        cache.get_or_insert_with(Key::new(1, &census), || {
+                            called(Place::Loader);
+                            Value::new(3, &census)
+                        })
+                    }));
+                    crate::support::defuse();
+                    cache.check_invariants();
+                    assert_eq!(cache.loads_in_flight(), 0);
+                    clock.advance(Duration::from_secs(100));
+                }
+                clear_hook();
+            }
+        }
+        assert_eq!(census.alive(), 0);
+    });
+}
