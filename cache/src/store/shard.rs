@@ -289,12 +289,39 @@ impl<K, V> Drop for Shard<K, V> {
             }
         }
         if Node::<K, V>::NEEDS_DROP {
-            for id in ids {
-                // SAFETY: linked in a table or waiting in limbo means filled, each id stands in one place, and `&mut self`
-                // means that no reader is left.
-                drop(unsafe { Nodes::<K, V>::take(&self.cells, id) });
+            drop(Remains { cells: &self.cells, ids: ids.into_iter(), _entries: PhantomData::<(K, V)> });
+        }
+    }
+}
+
+/// Filled cells of a shard that is being dropped, to be emptied also when a drop of one of them panics.
+struct Remains<'s, K, V> {
+    cells: &'s Cells,
+    ids: std::vec::IntoIter<u32>,
+    _entries: PhantomData<(K, V)>,
+}
+
+impl<K, V> Remains<'_, K, V> {
+    #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
+    fn empty(&mut self) {
+        for id in self.ids.by_ref() {
+            // SAFETY: made by `Shard::drop` alone: linked in a table or waiting in limbo means filled, each id stands in
+            // one place and is taken once, and `&mut Shard` means that no reader is left.
+            drop(unsafe { Nodes::<K, V>::take(self.cells, id) });
+        }
+    }
+}
+
+impl<K, V> Drop for Remains<'_, K, V> {
+    fn drop(&mut self) {
+        /// Goes on after a panic; a second one aborts, as everywhere in Rust.
+        struct GoOn<'r, 's, K, V>(&'r mut Remains<'s, K, V>);
+        impl<K, V> Drop for GoOn<'_, '_, K, V> {
+            fn drop(&mut self) {
+                self.0.empty();
             }
         }
+        GoOn(self).0.empty();
     }
 }
 
