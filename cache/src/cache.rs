@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,11 @@ use crate::stats::Stats;
 pub struct Cache<K, V, S = ahash::RandomState> {
     pub(crate) core: Arc<Core<K, V, S>>,
 }
+
+// The boxed callbacks hide it from the compiler: no panic of theirs, nor of `K` and `V`, happens while an invariant is
+// broken.
+impl<K: RefUnwindSafe, V: RefUnwindSafe, S: RefUnwindSafe> UnwindSafe for Cache<K, V, S> {}
+impl<K: RefUnwindSafe, V: RefUnwindSafe, S: RefUnwindSafe> RefUnwindSafe for Cache<K, V, S> {}
 
 impl<K, V, S> Clone for Cache<K, V, S> {
     fn clone(&self) -> Self {
@@ -110,7 +116,7 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let pin = reclaim::pin();
-        self.core.peek(&pin, key).is_some()
+        self.core.contains(&pin, key)
     }
 
     /// Inserts an entry or replaces its value; it is visible to every thread when the call returns.

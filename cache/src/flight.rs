@@ -4,11 +4,13 @@
 //! joins, so none is missed. Values are cloned from the outcome outside every lock.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::thread::{self, ThreadId};
+use std::thread;
 
 use parking_lot::Mutex;
 
@@ -28,8 +30,21 @@ pub(crate) enum Outcome<V> {
 pub(crate) struct Flight<V> {
     outcome: OnceLock<Outcome<V>>,
     queue: Mutex<Queue>,
-    /// The thread that runs a blocking load; its own second request for the key can never be answered.
-    leader: Option<ThreadId>,
+}
+
+thread_local! {
+    /// Addresses of the flights whose loaders are on this thread's stack: called, or being polled.
+    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Marks this thread as being inside a loader while it lives.
+#[derive(Debug)]
+pub(crate) struct Inside;
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let _ = INSIDE.try_with(|inside| inside.borrow_mut().pop());
+    }
 }
 
 #[derive(Debug, Default)]
@@ -39,25 +54,27 @@ struct Queue {
 }
 
 impl<V> Flight<V> {
-    pub(crate) fn new(blocking: bool) -> Self {
-        Self {
-            outcome: OnceLock::new(),
-            queue: Mutex::new(Queue::default()),
-            leader: blocking.then(|| thread::current().id()),
-        }
+    pub(crate) fn new() -> Self {
+        Self { outcome: OnceLock::new(), queue: Mutex::new(Queue::default()) }
     }
 
-    /// Whether this thread is in the middle of this very load.
-    pub(crate) fn is_led_by_this_thread(&self) -> bool {
-        self.leader == Some(thread::current().id())
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// To be held while the loader runs or is polled.
+    pub(crate) fn enter(&self) -> Inside {
+        let _ = INSIDE.try_with(|inside| inside.borrow_mut().push(self.address()));
+        Inside
+    }
+
+    /// Whether this thread is inside the loader of this very flight: then it waits for itself.
+    pub(crate) fn is_led_from_here(&self) -> bool {
+        INSIDE.try_with(|inside| inside.borrow().contains(&self.address())).unwrap_or(false)
     }
 
     pub(crate) fn outcome(&self) -> Option<&Outcome<V>> {
         self.outcome.get()
-    }
-
-    pub(crate) fn has_waiters(&self) -> bool {
-        !self.queue.lock().waiters.is_empty()
     }
 
     /// Ends the flight and wakes everybody. Only the first call counts.
@@ -66,8 +83,15 @@ impl<V> Flight<V> {
             return;
         }
         let waiters = std::mem::take(&mut self.queue.lock().waiters);
+        let mut panic = None;
         for waiter in waiters.into_values() {
-            waiter.wake();
+            // Wakers are foreign code; one that panics must not leave the others asleep.
+            if let Err(caught) = catch_unwind(AssertUnwindSafe(|| waiter.wake())) {
+                panic = Some(caught);
+            }
+        }
+        if let Some(panic) = panic {
+            resume_unwind(panic);
         }
     }
 

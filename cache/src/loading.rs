@@ -2,7 +2,9 @@
 
 use std::any::Any;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::hash::{BuildHasher, Hash};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use crate::cache::Cache;
 use crate::clock::nanos;
 use crate::core::load::Boarding;
 use crate::core::write::Life;
-use crate::flight::Outcome;
+use crate::flight::{Flight, Outcome};
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -89,6 +91,10 @@ where
     /// # });
     /// ```
     ///
+    /// # Panics
+    /// If `init`, while it is polled, asks this cache for the same key again. A task that `init` spawns and waits for must
+    /// not ask either, which can't be detected: it would wait for ever.
+    ///
     /// # Cancellation
     /// Dropping the returned future drops `init` if it was running; then one of those who wait runs its own. A future that
     /// is kept but no longer polled holds up the others: do not park it in a `select!` arm.
@@ -144,10 +150,13 @@ where
             if let Some(value) = self.get(&key) {
                 return Ok(value);
             }
-            match self.core.board(key, true) {
+            match self.core.board(key) {
                 Boarding::Hit(value) => return Ok(value),
                 Boarding::Lead(leader) => {
-                    return match init() {
+                    let inside = leader.flight().enter();
+                    let loaded = init();
+                    drop(inside);
+                    return match loaded {
                         Ok((value, life)) => Ok(leader.loaded(value, life)),
                         Err(error) => {
                             let error = Arc::new(error);
@@ -157,10 +166,7 @@ where
                     };
                 }
                 Boarding::Wait(flight, handed_back) => {
-                    assert!(
-                        !flight.is_led_by_this_thread(),
-                        "recursive load: a loader asked the cache for the key it is loading"
-                    );
+                    forbid_recursion(&flight);
                     if let Some(answer) = answer(flight.wait()) {
                         return answer;
                     }
@@ -182,10 +188,15 @@ where
             if let Some(value) = self.get(&key) {
                 return Ok(value);
             }
-            match self.core.board(key, false) {
+            match self.core.board(key) {
                 Boarding::Hit(value) => return Ok(value),
                 Boarding::Lead(leader) => {
-                    return match init.await {
+                    let mut init = pin!(init);
+                    let loaded = poll_fn(|context| {
+                        let _inside = leader.flight().enter();
+                        init.as_mut().poll(context)
+                    });
+                    return match loaded.await {
                         Ok((value, life)) => Ok(leader.loaded(value, life)),
                         Err(error) => {
                             let error = Arc::new(error);
@@ -195,6 +206,7 @@ where
                     };
                 }
                 Boarding::Wait(flight, handed_back) => {
+                    forbid_recursion(&flight);
                     if let Some(answer) = answer(flight.waiting().await) {
                         return answer;
                     }
@@ -203,6 +215,10 @@ where
             }
         }
     }
+}
+
+fn forbid_recursion<V>(flight: &Flight<V>) {
+    assert!(!flight.is_led_from_here(), "recursive load: a loader asked the cache for the key it is loading");
 }
 
 fn with_life<V>((value, ttl): (V, Option<Duration>)) -> (V, Life) {

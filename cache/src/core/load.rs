@@ -20,6 +20,7 @@ use super::{Core, KeyHash};
 use crate::flight::{Flight, Outcome};
 use crate::reclaim;
 use crate::stats::Counter;
+use crate::store::shard::Locked;
 
 /// The loads in flight of one shard.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ impl<K, V> Flights<K, V> {
     }
 
     /// Joins the flight of this key or starts one. The caller holds the shard's lock.
-    fn board(&self, hash: KeyHash, key: K, blocking: bool) -> (Arc<Flight<V>>, Result<Arc<K>, K>)
+    fn board(&self, hash: KeyHash, key: K) -> (Arc<Flight<V>>, Result<Arc<K>, K>)
     where
         K: Eq,
     {
@@ -75,7 +76,7 @@ impl<K, V> Flights<K, V> {
             return (Arc::clone(&found.flight), Err(key));
         }
         let key = Arc::new(key);
-        let flight = Arc::new(Flight::new(blocking));
+        let flight = Arc::new(Flight::new());
         let in_flight = InFlight { hash: hash.full(), key: Arc::clone(&key), flight: Arc::clone(&flight) };
         table.insert_unique(hash.full(), in_flight, |in_flight| in_flight.hash);
         self.count.store(table.len(), Ordering::Relaxed);
@@ -121,7 +122,7 @@ where
     S: BuildHasher,
 {
     /// Looks the key up once more under the lock, and joins or starts its load.
-    pub(crate) fn board(&self, key: K, blocking: bool) -> Boarding<'_, K, V, S> {
+    pub(crate) fn board(&self, key: K) -> Boarding<'_, K, V, S> {
         let hash = self.hash(&key);
         let index = self.shard_index(hash);
         let pin = reclaim::pin();
@@ -132,7 +133,7 @@ where
             drop(locked);
             return Boarding::Hit(node.value.clone());
         }
-        let (flight, boarded) = self.flights[index].board(hash, key, blocking);
+        let (flight, boarded) = self.flights[index].board(hash, key);
         drop(locked);
         match boarded {
             Err(key) => Boarding::Wait(flight, key),
@@ -154,39 +155,43 @@ where
     pub(crate) fn loaded(mut self, value: V, life: Life) -> V {
         let core = self.core;
         self.count(Counter::LoadSuccesses);
-        let key = self.key.take().expect("a leader ends once");
-        // User code before the lock: the weigher and the clone. If one panics, dropping `self` abandons the flight.
-        let weight = core.weigh(&key, &value);
+        let key = self.key.as_ref().expect("a leader ends once");
+        // User code before the lock: the weigher and the clone. If one panics, dropping `self` abandons the flight; the
+        // key stays with `self` until then, so that leaving the table never drops one under the lock.
+        let weight = core.weigh(key, &value);
         let stored = value.clone();
-        let (deadline, idle) = core.deadlines(life);
+        let times = core.deadlines(life);
         if u64::from(weight) > core.budget.max() {
             self.depart();
+            core.report_refused(key, &stored);
         } else {
-            self.store(key, stored, weight, (deadline, idle));
+            self.store(stored, weight, times);
         }
-        if self.flight.has_waiters() {
-            self.flight.complete(Outcome::Loaded(value.clone()));
-        }
+        // Out of the table, so nobody joins any more, and each who joined has a handle.
+        let awaited = Arc::strong_count(&self.flight) > 1;
+        self.flight.complete(if awaited { Outcome::Loaded(value.clone()) } else { Outcome::Abandoned });
         value
     }
 
-    fn store(&self, key: Arc<K>, value: V, weight: u32, (deadline, idle): (u64, u64)) {
+    fn store(&mut self, value: V, weight: u32, (deadline, idle): (u64, u64)) {
         let core = self.core;
         let hash = self.hash;
         let index = core.shard_index(hash);
         let pin = reclaim::pin();
         let mut removed = Removed::new();
-        let mut credit = core.gather(index, u64::from(weight));
+        let key = self.key.as_deref().expect("a leader ends once");
+        let find = |locked: &Locked<'_, K, V>| locked.find(hash.low(), |candidate| candidate == key);
+        let mut credit = core.gather(index, u64::from(weight), find);
         let mut locked = core.shards[index].lock();
         let mut late = None;
         if core.flights[index].take(hash, |in_flight| Arc::ptr_eq(&in_flight.flight, &self.flight)) {
-            // Ours was the other handle.
-            let key = Arc::into_inner(key).expect("a key in flight has two handles");
-            let old = locked.find(hash.low(), |candidate| *candidate == key);
+            let old = find(&locked);
+            // After the last comparison, which may panic: a key must not be dropped here. Ours was the other handle.
+            let key = self.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
             let fresh = Fresh { hash, key, value, weight, deadline, idle };
             core.link(&mut locked, old, fresh, &mut credit, &mut removed);
         } else {
-            late = Some((key, value));
+            late = Some(value);
         }
         core.sweep_a_little(&mut locked, &mut removed);
         let aftermath = locked.finish();
@@ -212,6 +217,11 @@ where
 }
 
 impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
+    /// The flight, to mark this thread as being inside its loader.
+    pub(crate) fn flight(&self) -> &Flight<V> {
+        &self.flight
+    }
+
     /// Leaves the table of flights, so that the next caller starts a new one.
     fn depart(&self) {
         let index = self.core.shard_index(self.hash);

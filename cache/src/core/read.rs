@@ -19,7 +19,7 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let found = self.peek(pin, key);
+        let found = self.look(pin, key, true);
         if let Some((shard, found)) = &found {
             shard.touch(&found.node.header);
         }
@@ -29,30 +29,41 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         found.map(|(_, found)| &found.node.value)
     }
 
-    /// A live entry, without a trace in policy or statistics.
+    /// Whether there is a live entry; leaves no trace in policy, expiry or statistics.
     #[inline]
-    pub(crate) fn peek<'g, Q>(&'g self, pin: &'g Pinned, key: &Q) -> Option<Seen<'g, K, V>>
+    /// Whether there is a live entry; leaves no trace in policy, expiry or statistics.
+    #[inline]
+    pub(crate) fn contains<Q>(&self, pin: &Pinned, key: &Q) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.look(pin, key, false).is_some()
+    }
+
+    /// A live entry; a use moves its idle deadline.
+    #[inline(always)]
+    fn look<'g, Q>(&'g self, pin: &'g Pinned, key: &Q, is_use: bool) -> Option<Seen<'g, K, V>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let shard = &self.shards[self.shard_index(hash)];
         let found = shard.find(pin, hash.low(), |candidate| key.equivalent(candidate))?;
-        if shard.timed() && !self.alive_on_read(shard, found.id) {
+        if shard.timed() && !self.alive_on_read(shard, found.id, is_use) {
             return None;
         }
         Some((shard, found))
     }
 
-    /// Whether the entry lives now; moves its idle deadline if it has one.
+    /// Whether the entry lives now; a use moves its idle deadline if it has one.
     #[inline]
-    fn alive_on_read(&self, shard: &Shard<K, V>, id: u32) -> bool {
+    fn alive_on_read(&self, shard: &Shard<K, V>, id: u32, is_use: bool) -> bool {
         let Some(times) = shard.times(id) else { return true };
         let now = self.ticks.now();
         if times.expired(now) {
             return false;
         }
-        if self.time_to_idle != 0 {
+        if is_use && self.time_to_idle != 0 {
             times.extend_idle(now.saturating_add(self.time_to_idle), self.time_to_idle / 64);
         }
         true

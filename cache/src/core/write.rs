@@ -62,6 +62,16 @@ impl<K, V, S> Core<K, V, S> {
         }
     }
 
+    /// Notes an entry that was taken for its room. If it was dead already, that is what it died of.
+    fn note_evicted(&self, locked: &Locked<'_, K, V>, removed: &mut Removed, id: u32) {
+        if self.watched() {
+            removed.push((
+                id,
+                if self.expired(locked, id) { RemovalCause::Expired } else { RemovalCause::Size },
+            ));
+        }
+    }
+
     /// Deadline and idle deadline of an entry written now; 0 = never.
     pub(crate) fn deadlines(&self, life: Life) -> (u64, u64) {
         let to_live = match life {
@@ -74,9 +84,10 @@ impl<K, V, S> Core<K, V, S> {
         let now = self.ticks.now();
         let deadline = match life {
             Life::Configured if to_live == 0 => 0,
-            _ => now.saturating_add(to_live),
+            // Beyond the end of time is never.
+            _ => now.checked_add(to_live).unwrap_or(0),
         };
-        let idle = if self.time_to_idle == 0 { 0 } else { now.saturating_add(self.time_to_idle) };
+        let idle = if self.time_to_idle == 0 { 0 } else { now.checked_add(self.time_to_idle).unwrap_or(0) };
         (deadline, idle)
     }
 
@@ -87,22 +98,40 @@ impl<K, V, S> Core<K, V, S> {
         Fresh { hash, key, value, weight, deadline, idle }
     }
 
-    /// Frees room in other shards, where this one holds less than its share of a full cache.
-    pub(crate) fn gather(&self, own: usize, need: u64) -> Credit<'_> {
+    /// Frees room in other shards for an entry of this weight, where this one holds less than its share of a full cache.
+    /// `find` looks for an old entry of the key.
+    pub(crate) fn gather(
+        &self,
+        own: usize,
+        weight: u64,
+        find: impl Fn(&Locked<'_, K, V>) -> Option<u32>,
+    ) -> Credit<'_> {
         let mut credit = Credit { budget: &self.budget, amount: 0 };
+        if self.shards.len() > 1 && self.short(own, weight) > 0 {
+            // An update needs only what it adds; worth a look, because others would be evicted for it.
+            let locked = self.shards[own].lock();
+            let held = find(&locked).map_or(0, |old| u64::from(locked.weight_of(old)));
+            drop(locked);
+            let short = self.short(own, weight.saturating_sub(held));
+            if short > 0 {
+                self.gather_from_others(own, short, &mut credit);
+            }
+        }
+        credit
+    }
+
+    /// What is missing in the budget and should not come from this shard.
+    #[inline]
+    fn short(&self, own: usize, need: u64) -> u64 {
         let room = self.budget.room();
-        if room >= need || self.shards.len() == 1 {
-            return credit;
+        if room >= need {
+            return 0;
         }
         let shard = &self.shards[own];
         let held = shard.weight();
         let fair = shard.share() - shard.share() / 8;
         let from_own = (held.saturating_add(need)).saturating_sub(fair).min(held).min(need);
-        let short = (need - room).saturating_sub(from_own);
-        if short > 0 {
-            self.gather_from_others(own, short, &mut credit);
-        }
-        credit
+        (need - room).saturating_sub(from_own)
     }
 
     #[cold]
@@ -125,7 +154,7 @@ impl<K, V, S> Core<K, V, S> {
                 while credit.amount < short && !(above_share && locked.weight() <= shard.share()) {
                     let Some(id) = locked.evict() else { break };
                     credit.amount += u64::from(locked.weight_of(id));
-                    self.note(&mut removed, id, RemovalCause::Size);
+                    self.note_evicted(&locked, &mut removed, id);
                 }
                 let aftermath = locked.finish();
                 self.conclude(pin, index, &removed, aftermath);
@@ -156,7 +185,7 @@ impl<K, V, S> Core<K, V, S> {
             evicted = true;
             match locked.evict() {
                 Some(victim) => {
-                    self.note(removed, victim, RemovalCause::Size);
+                    self.note_evicted(locked, removed, victim);
                     if victim == newcomer {
                         credit.amount += held;
                         return false;
@@ -166,7 +195,7 @@ impl<K, V, S> Core<K, V, S> {
                 // All that is left here is pinned, or another write holds the room: the newcomer gives way.
                 None => {
                     locked.remove(newcomer);
-                    self.note(removed, newcomer, RemovalCause::Size);
+                    self.note_evicted(locked, removed, newcomer);
                     credit.amount += held;
                     return false;
                 }
@@ -210,6 +239,12 @@ impl<K, V, S> Core<K, V, S> {
 
     /// After the unlock: statistics, the listener, the dead.
     pub(crate) fn conclude(&self, pin: Pinned, shard: usize, removed: &Removed, aftermath: Aftermath<K, V>) {
+        self.report(&pin, shard, removed);
+        Self::bury(pin, aftermath);
+    }
+
+    /// Tells statistics and listener. Never panics.
+    fn report(&self, pin: &Pinned, shard: usize, removed: &Removed) {
         if let Some(counters) = &self.counters {
             for &(_, cause) in removed {
                 counters.add(Counter::removal(cause), 1);
@@ -217,16 +252,30 @@ impl<K, V, S> Core<K, V, S> {
         }
         if let Some(listener) = &self.listener {
             for &(id, cause) in removed {
-                let node = self.shards[shard].unlinked_node(&pin, id);
+                let node = self.shards[shard].unlinked_node(pin, id);
                 listener.call(&node.key, &node.value, cause, self.counters.as_ref());
             }
         }
+    }
+
+    /// Drops what no reader can see any more. Runs drops of keys and values, which may panic.
+    fn bury(pin: Pinned, aftermath: Aftermath<K, V>) {
         // Our own pin would hold back what was unlinked under it.
         drop(pin);
         if aftermath.push {
             reclaim::advance();
         }
         drop(aftermath.dead);
+    }
+
+    /// Reports a value that is heavier than the whole cache and never got in.
+    pub(crate) fn report_refused(&self, key: &K, value: &V) {
+        if let Some(counters) = &self.counters {
+            counters.add(Counter::removal(RemovalCause::Size), 1);
+        }
+        if let Some(listener) = &self.listener {
+            listener.call(key, value, RemovalCause::Size, self.counters.as_ref());
+        }
     }
 
     /// Unlinks an entry and gives its room back.
@@ -254,10 +303,11 @@ where
         let pin = reclaim::pin();
         let mut removed = Removed::new();
         // Before the lock: this may evict in other shards.
-        let mut credit = self.gather(index, u64::from(fresh.weight));
+        let find = |locked: &Locked<'_, K, V>| locked.find(hash.low(), |candidate| *candidate == fresh.key);
+        let mut credit = self.gather(index, u64::from(fresh.weight), find);
         let mut locked = self.shards[index].lock();
         self.flights[index].detach(hash, &fresh.key);
-        let old = locked.find(hash.low(), |candidate| *candidate == fresh.key);
+        let old = find(&locked);
         self.link(&mut locked, old, fresh, &mut credit, &mut removed);
         self.sweep_a_little(&mut locked, &mut removed);
         let aftermath = locked.finish();
@@ -270,12 +320,7 @@ where
     fn refuse(&self, fresh: Fresh<K, V>) {
         let Fresh { key, value, .. } = fresh;
         self.remove(&key, RemovalCause::Replaced, |_, _| ());
-        if let Some(counters) = &self.counters {
-            counters.add(Counter::removal(RemovalCause::Size), 1);
-        }
-        if let Some(listener) = &self.listener {
-            listener.call(&key, &value, RemovalCause::Size, self.counters.as_ref());
-        }
+        self.report_refused(&key, &value);
     }
 
     /// Removes an entry; hands key and value to `take` if it was alive, after the unlock.
@@ -305,8 +350,10 @@ where
             self.note(&mut removed, id, if expired { RemovalCause::Expired } else { cause });
         }
         let aftermath = locked.finish();
+        // `take` may panic; the entry is gone by now, so it is reported first.
+        self.report(&pin, index, &removed);
         let taken = taken.map(|node| take(&node.key, &node.value));
-        self.conclude(pin, index, &removed, aftermath);
+        Self::bury(pin, aftermath);
         taken
     }
 }

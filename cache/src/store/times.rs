@@ -37,7 +37,7 @@ impl Times {
     #[inline]
     pub(crate) fn extend_idle(&self, until: u64, tolerance: u64) {
         let current = self.idle.load(Ordering::Relaxed);
-        if until > current.saturating_add(tolerance) {
+        if current != 0 && until > current.saturating_add(tolerance) {
             self.idle.store(until, Ordering::Relaxed);
         }
     }
