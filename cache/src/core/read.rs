@@ -31,8 +31,6 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
 
     /// Whether there is a live entry; leaves no trace in policy, expiry or statistics.
     #[inline]
-    /// Whether there is a live entry; leaves no trace in policy, expiry or statistics.
-    #[inline]
     pub(crate) fn contains<Q>(&self, pin: &Pinned, key: &Q) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,

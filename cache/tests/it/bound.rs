@@ -166,7 +166,7 @@ fn what_fits_is_never_evicted() {
     // As many keys as the capacity: nothing may leave, however the keys fall on the shards, and overwriting is free.
     for seed in 0..20u64 {
         let capacity = 64;
-        let cache: Cache<u64, u64> =
+        let cache: Cache<u64, u64, Fixed> =
             Cache::builder().max_capacity(capacity).shards(16).hasher(Fixed::default()).build().unwrap();
         for round in 0..4 {
             for key in 0..capacity {
@@ -174,7 +174,11 @@ fn what_fits_is_never_evicted() {
                 cache.check_invariants();
             }
             for key in 0..capacity {
-                assert_eq!(cache.get(&(seed << 32 | key)), Some(round), "seed {seed}, round {round}, key {key}");
+                assert_eq!(
+                    cache.get(&(seed << 32 | key)),
+                    Some(round),
+                    "seed {seed}, round {round}, key {key}"
+                );
             }
         }
     }
@@ -249,7 +253,11 @@ fn b15_heavier_than_the_cache_is_refused_and_takes_the_old_value_with_it() {
     // A load gives its caller the value all the same.
     assert_eq!(cache.get_or_insert_with(3, || (30, 101)), (30, 101));
     assert_eq!(cache.get(&3), None);
-    assert_eq!(*seen.lock(), [(3, 30, RemovalCause::Size)], "a refused load is reported like a refused insert");
+    assert_eq!(
+        *seen.lock(),
+        [(3, 30, RemovalCause::Size)],
+        "a refused load is reported like a refused insert"
+    );
     assert_eq!((cache.weighted_size(), cache.entry_count(), cache.loads_in_flight()), (0, 0, 0));
     assert_eq!(cache.stats().evictions(), 3);
     cache.check_invariants();
@@ -354,4 +362,21 @@ fn bad_configurations_are_typed_errors() {
     for shards in [0, 3, 1 << 17] {
         assert_eq!(B::builder().shards(shards).build().err(), Some(BuildError::Shards(shards)));
     }
+}
+
+#[test]
+fn a_scan_does_not_flush_what_is_used() {
+    let cache: Cache<u64, u64> = Cache::new(1_000);
+    for round in 0..20u64 {
+        for key in 0..500 {
+            if cache.get(&key).is_none() {
+                cache.insert(key, key);
+            }
+        }
+        for n in 0..500 {
+            cache.insert(1_000_000 + round * 500 + n, n);
+        }
+    }
+    let kept = (0..500).filter(|key| cache.contains_key(key)).count();
+    assert!(kept >= 480, "{kept} of 500");
 }

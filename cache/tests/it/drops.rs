@@ -48,7 +48,11 @@ fn b18_nothing_leaks_under_churn_updates_and_clear() {
         settles(&cache, || (keys.alive(), values.alive()) == (0, 0));
         churn(&cache, &keys, &values, 2, 1_000, 200);
         drop(cache);
-        assert_eq!((keys.alive(), values.alive()), (0, 0), "the cache drops what it holds and what is in limbo");
+        assert_eq!(
+            (keys.alive(), values.alive()),
+            (0, 0),
+            "the cache drops what it holds and what is in limbo"
+        );
     }
 }
 

@@ -212,7 +212,9 @@ fn b09_extreme_durations() {
     for configure in [
         |b: CacheBuilder<u64, u64>| b.time_to_live(Duration::MAX),
         |b: CacheBuilder<u64, u64>| b.time_to_idle(Duration::MAX),
-        |b: CacheBuilder<u64, u64>| b.time_to_idle(Duration::MAX).time_to_live(Duration::from_nanos(u64::MAX)),
+        |b: CacheBuilder<u64, u64>| {
+            b.time_to_idle(Duration::MAX).time_to_live(Duration::from_nanos(u64::MAX))
+        },
     ] {
         let (cache, clock) = timed(configure);
         cache.insert(1, 1);
@@ -257,7 +259,7 @@ fn b10_a_clock_that_jumps() {
     cache.check_invariants();
     let mut random = Random::new(5);
     for step in 0..5_000 {
-        clock.set(random.below(100) * SECOND);
+        clock.set(Duration::from_secs(random.below(100)));
         let key = random.below(20);
         match random.below(4) {
             0 => cache.insert(key, step),

@@ -15,6 +15,7 @@ fn is_static<T: 'static>() {}
 /// True for types that are not `T`: the ambiguity of a blanket impl, at run time.
 macro_rules! is_not {
     ($type:ty: $trait:ident) => {{
+        #[allow(dead_code, reason = "dead exactly where the trait is implemented")]
         trait Fallback {
             const IMPLEMENTS: bool = false;
         }
@@ -69,7 +70,10 @@ fn clones_are_handles_to_one_cache() {
     assert_eq!(other.max_capacity(), Some(10));
     thread::spawn(move || other.insert(2, 2)).join().unwrap();
     assert_eq!(cache.get(&2), Some(2), "the cache outlives one of its handles");
-    assert_eq!(format!("{cache:?}"), "Cache { name: Some(\"twin\"), entries: 2, weight: 2, max: Some(10), .. }");
+    assert_eq!(
+        format!("{cache:?}"),
+        "Cache { name: Some(\"twin\"), entries: 2, weight: 2, max: Some(10), .. }"
+    );
 }
 
 #[test]

@@ -92,7 +92,13 @@ fn with_hasher<H: BuildHasher + Default + Send + Sync + 'static>(keys: u64) {
     }
     cache.check_invariants();
     for key in 0..keys {
-        let expected = if key % 2 == 0 { Some(key + 1) } else if key % 3 == 0 { None } else { Some(key) };
+        let expected = if key % 2 == 0 {
+            Some(key + 1)
+        } else if key % 3 == 0 {
+            None
+        } else {
+            Some(key)
+        };
         assert_eq!(cache.get(&key), expected);
     }
     let bounded: Cache<u64, u64, H> =

@@ -40,9 +40,21 @@ impl Event {
 /// States that the register may be in after `event`, if it was in `state` before.
 fn after(event: &Event, state: Option<u64>, history: &[Event], bounded: bool) -> Vec<Option<u64>> {
     match event.call {
-        Call::Get => if event.seen == state { vec![state] } else { vec![] },
+        Call::Get => {
+            if event.seen == state {
+                vec![state]
+            } else {
+                vec![]
+            }
+        }
         Call::Insert(value) => vec![Some(value)],
-        Call::Remove => if event.seen == state { vec![None] } else { vec![] },
+        Call::Remove => {
+            if event.seen == state {
+                vec![None]
+            } else {
+                vec![]
+            }
+        }
         Call::Invalidate => vec![None],
         Call::Load(own, called) => {
             let mut states = vec![];
@@ -51,9 +63,9 @@ fn after(event: &Event, state: Option<u64>, history: &[Event], bounded: bool) ->
             }
             if state.is_none() && called && event.seen == Some(own) {
                 states.push(Some(own));
-                let overtaken = history.iter().any(|other| {
-                    !matches!(other.call, Call::Get | Call::Load(..)) && event.overlaps(other)
-                });
+                let overtaken = history
+                    .iter()
+                    .any(|other| !matches!(other.call, Call::Get | Call::Load(..)) && event.overlaps(other));
                 if overtaken || bounded {
                     states.push(None);
                 }
@@ -61,7 +73,8 @@ fn after(event: &Event, state: Option<u64>, history: &[Event], bounded: bool) ->
             if state.is_none() && !called {
                 // Waited for the load of another, which stores on its own account.
                 let by_another = history.iter().any(|other| {
-                    matches!(other.call, Call::Load(value, true) if Some(value) == event.seen) && event.overlaps(other)
+                    matches!(other.call, Call::Load(value, true) if Some(value) == event.seen)
+                        && event.overlaps(other)
                 });
                 if by_another {
                     states.push(None);
@@ -90,8 +103,11 @@ fn linearizable(history: &[Event], bounded: bool) -> bool {
             return true;
         }
         // An event may go next if none that is left had ended before it began.
-        let horizon =
-            (0..history.len()).filter(|i| done >> i & 1 == 0).map(|i| history[i].ended).min().unwrap_or(u64::MAX);
+        let horizon = (0..history.len())
+            .filter(|i| done >> i & 1 == 0)
+            .map(|i| history[i].ended)
+            .min()
+            .unwrap_or(u64::MAX);
         (0..history.len()).filter(|i| done >> i & 1 == 0 && history[*i].began < horizon).any(|i| {
             after(&history[i], state, history, bounded)
                 .into_iter()
@@ -125,10 +141,7 @@ fn the_checker_can_tell() {
         event(Call::Get, Some(1), 10, 11),
     ];
     assert!(!linearizable(&overwritten_by_a_stale_load, false));
-    let two_loads = [
-        event(Call::Load(1, true), Some(1), 0, 1),
-        event(Call::Load(2, true), Some(2), 2, 3),
-    ];
+    let two_loads = [event(Call::Load(1, true), Some(1), 0, 1), event(Call::Load(2, true), Some(2), 2, 3)];
     assert!(!linearizable(&two_loads, false) && linearizable(&two_loads, true));
     let concurrent = [event(Call::Insert(1), None, 0, 3), event(Call::Get, Some(1), 1, 2)];
     assert!(linearizable(&concurrent, false));

@@ -94,7 +94,11 @@ fn b04_a_new_load_does_not_join_one_that_was_overtaken() {
         thread::scope(|scope| {
             let (old, old_load) = parked_load(scope, &cache, 1);
             cache.invalidate(&1);
-            assert_eq!(cache.get_or_insert_with(1, || 2), 2, "asked after the invalidation, so answered anew");
+            assert_eq!(
+                cache.get_or_insert_with(1, || 2),
+                2,
+                "asked after the invalidation, so answered anew"
+            );
             old.send(1).unwrap();
             assert_eq!(old_load.join().unwrap(), 1);
             assert_eq!(cache.get(&1), Some(2));
@@ -157,7 +161,10 @@ fn b02_recursion_panics_and_does_not_hang() {
         cache.check_invariants();
         // Other keys are fine, and so is the same key of another cache.
         let other: Cache<u64, u64> = Cache::new(10);
-        assert_eq!(cache.get_or_insert_with(3, || cache.get_or_insert_with(4, || other.get_or_insert_with(3, || 7))), 7);
+        assert_eq!(
+            cache.get_or_insert_with(3, || cache.get_or_insert_with(4, || other.get_or_insert_with(3, || 7))),
+            7
+        );
         // Caught within the loader, it does no harm.
         let caught = cache.get_or_insert_with(9, || {
             let inner = catch_unwind(AssertUnwindSafe(|| cache.get_or_insert_with(9, || 1)));
@@ -213,7 +220,11 @@ fn errors_are_shared_and_not_cached() {
         assert!(errors.iter().all(|error| **error == "no"));
         assert_eq!(cache.stats().load_failures(), calls.load(Ordering::Relaxed));
         assert_eq!(cache.entry_count(), 0);
-        assert_eq!(cache.try_get_or_insert_with(1, || Ok::<_, String>(4)), Ok(4), "the next caller may do better");
+        assert_eq!(
+            cache.try_get_or_insert_with(1, || Ok::<_, String>(4)),
+            Ok(4),
+            "the next caller may do better"
+        );
         assert_eq!(cache.loads_in_flight(), 0);
         cache.check_invariants();
     });
@@ -256,7 +267,10 @@ fn loaders_choose_how_long_their_values_live() {
     let some = || Ok::<_, ()>((Some(1), None));
     assert_eq!(cache.try_get_or_insert_with_ttl(1, none), Ok(None));
     assert_eq!(cache.try_get_or_insert_with_ttl(2, some), Ok(Some(1)));
-    assert_eq!(cache.try_get_or_insert_with_ttl(3, || Ok::<_, ()>((Some(2), Some(Duration::ZERO)))), Ok(Some(2)));
+    assert_eq!(
+        cache.try_get_or_insert_with_ttl(3, || Ok::<_, ()>((Some(2), Some(Duration::ZERO)))),
+        Ok(Some(2))
+    );
     assert_eq!(cache.get(&3), None);
     assert_eq!(cache.get(&1), Some(None));
     clock.advance(second);

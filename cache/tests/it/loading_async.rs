@@ -52,7 +52,8 @@ fn waiters_get_the_leaders_value() {
     let mut leader = load(&cache, 1, answers.map(Result::unwrap));
     let alarm = Arc::new(Alarm::default());
     assert!(poll(&mut leader, &alarm).is_pending());
-    let mut waiters: Vec<_> = (0..10).map(|_| (load(&cache, 1, never()), Arc::new(Alarm::default()))).collect();
+    let mut waiters: Vec<_> =
+        (0..10).map(|_| (load(&cache, 1, never()), Arc::new(Alarm::default()))).collect();
     for (waiter, alarm) in &mut waiters {
         assert!(poll(waiter, alarm).is_pending());
         assert!(poll(waiter, alarm).is_pending(), "polling twice is fine");
@@ -313,9 +314,12 @@ fn b04_async_load_vs_write_or_removal() {
 fn b02_async_recursion_panics_and_does_not_hang() {
     watchdog(30, || {
         let cache: Cache<u64, u64> = Cache::new(10);
-        let direct = catch_unwind(AssertUnwindSafe(|| {
-            block_on(cache.get_or_insert_with_async(1, async { cache.get_or_insert_with_async(1, async { 2 }).await }))
-        }));
+        let direct =
+            catch_unwind(AssertUnwindSafe(|| {
+                block_on(cache.get_or_insert_with_async(1, async {
+                    cache.get_or_insert_with_async(1, async { 2 }).await
+                }))
+            }));
         assert!(direct.is_err());
         assert_eq!(cache.loads_in_flight(), 0);
         let deeper = catch_unwind(AssertUnwindSafe(|| {
@@ -389,7 +393,7 @@ fn tasks_that_are_aborted_at_random() {
             let mut random = Random::new(9);
             let mut tasks = Vec::new();
             for _ in 0..3_000 {
-                let (cache, census) = (cache.clone(), census.clone());
+                let (handle, census) = (cache.clone(), census.clone());
                 let (key, yields) = (random.below(12), random.below(4));
                 tasks.push(tokio::spawn(async move {
                     let loader = async {
@@ -398,14 +402,14 @@ fn tasks_that_are_aborted_at_random() {
                         }
                         census.one()
                     };
-                    drop(cache.get_or_insert_with_async(key, loader).await);
+                    drop(handle.get_or_insert_with_async(key, loader).await);
                 }));
                 if random.below(2) == 0 {
                     let victim = random.below(tasks.len() as u64) as usize;
                     tasks.swap_remove(victim).abort();
                 }
                 match random.below(12) {
-                    0 => cache_invalidate(&cache, key),
+                    0 => cache.invalidate(&key),
                     1 => tokio::task::yield_now().await,
                     _ => {}
                 }
@@ -420,10 +424,6 @@ fn tasks_that_are_aborted_at_random() {
         drop(cache);
         assert_eq!(census.alive(), 0);
     });
-}
-
-fn cache_invalidate(cache: &Cache<u64, Counted>, key: u64) {
-    cache.invalidate(&key);
 }
 
 #[test]

@@ -1,12 +1,19 @@
-//! One binary, one file per behaviour. b01..b28 are the bug classes that hit other caches; tests carry their numbers.
+//! One binary, one file per behaviour. Tests named `bNN_…` stand for a class of bugs that hit other caches.
 
 mod basic;
 mod bound;
 mod drops;
 mod expiry;
+mod facts;
+mod growth;
+mod history;
+mod iter;
 mod listener;
 mod loading;
 mod loading_async;
 mod model;
 mod panics;
+mod reentrance;
+mod stats;
 mod stress;
+mod support;

@@ -140,8 +140,10 @@ impl Model {
     fn new(config: Config) -> Self {
         let clock = Arc::new(ManualClock::new());
         let log = Arc::new(Mutex::new(Vec::new()));
-        let mut builder =
-            Cache::builder().clock(Arc::clone(&clock)).shards(config.shards).hasher(Choice(config.bad_hasher));
+        let mut builder = Cache::builder()
+            .clock(Arc::clone(&clock))
+            .shards(config.shards)
+            .hasher(Choice(config.bad_hasher));
         let max = match (config.weighted, config.roomy) {
             (true, true) => 101 * KEYS,
             (true, false) => 100,

@@ -101,7 +101,7 @@ impl Setup {
 }
 
 /// Runs the script once for each call of one kind, with a panic at that call.
-fn inject(place: Place) -> u32 {
+fn inject(place: Place) {
     let mut injected = 0;
     for shards in [1, 2] {
         for nth in 1..2_000 {
@@ -137,7 +137,9 @@ fn inject(place: Place) -> u32 {
             told.dedup();
             assert_eq!(told.len(), count, "{place:?} {nth}: no value was reported twice");
             drop(cache);
-            assert_eq!((keys.alive(), values.alive()), (0, 0), "{place:?} {nth}: nothing leaks");
+            // A drop that panics while a function returns leaks the value on its way out: rust-lang/rust#47949.
+            let spared = isize::from(matches!(place, Place::DropKey | Place::DropValue));
+            assert!(keys.alive() + values.alive() <= spared, "{place:?} {nth}: something leaks");
             if over {
                 break;
             }
@@ -145,17 +147,16 @@ fn inject(place: Place) -> u32 {
         }
     }
     assert!(injected > 4, "{place:?} was called");
-    injected
 }
 
 #[test]
 fn b20_panics_in_hash() {
-    watchdog(60, || drop(inject(Place::Hash)));
+    watchdog(60, || inject(Place::Hash));
 }
 
 #[test]
 fn b20_panics_in_eq() {
-    watchdog(60, || drop(inject(Place::Eq)));
+    watchdog(60, || inject(Place::Eq));
 }
 
 #[test]

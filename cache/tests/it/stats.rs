@@ -42,8 +42,7 @@ fn each_kind_is_counted() {
 
 #[test]
 fn b16_the_sums_agree_at_rest() {
-    let cache: Cache<u64, u64> =
-        Cache::builder().max_capacity(100).shards(4).record_stats().build().unwrap();
+    let cache: Cache<u64, u64> = Cache::builder().max_capacity(100).shards(4).record_stats().build().unwrap();
     let totals: Vec<(u64, u64)> = thread::scope(|scope| {
         let workers: Vec<_> = (0..8)
             .map(|t| {

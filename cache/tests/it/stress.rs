@@ -48,7 +48,11 @@ fn mixed(threads: u64, steps: u64, weighted: bool, shards: usize) {
                         }
                         45..70 => cache.insert(key, (key, census.one())),
                         70..73 => {
-                            cache.insert_with_ttl(key, (key, census.one()), Duration::from_secs(random.below(9)));
+                            cache.insert_with_ttl(
+                                key,
+                                (key, census.one()),
+                                Duration::from_secs(random.below(9)),
+                            );
                         }
                         73..78 => assert!(cache.remove(&key).is_none_or(|(v, _)| v == key)),
                         78..83 => cache.invalidate(&key),
@@ -163,7 +167,10 @@ fn b24_completed_inserts_are_gone_after_invalidate_all() {
             let complete = returned.load(Ordering::SeqCst);
             cache.invalidate_all();
             for (key, stamp) in cache.iter() {
-                assert!(stamp > complete, "key {key}: {stamp} was inserted before {complete} and cleared after");
+                assert!(
+                    stamp > complete,
+                    "key {key}: {stamp} was inserted before {complete} and cleared after"
+                );
             }
         }
     });

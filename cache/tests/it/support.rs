@@ -168,9 +168,15 @@ pub(crate) fn called(place: Place) {
     if let Some((hooked, hook)) = hook
         && hooked == place
     {
-        let taken = HOOK.with_borrow_mut(Option::take);
+        /// Puts the hook back, also after a panic.
+        struct PutBack(Option<Hook>);
+        impl Drop for PutBack {
+            fn drop(&mut self) {
+                HOOK.with_borrow_mut(|slot| *slot = self.0.take());
+            }
+        }
+        let _put_back = PutBack(HOOK.with_borrow_mut(Option::take));
         hook();
-        HOOK.with_borrow_mut(|slot| *slot = taken);
     }
 }
 
