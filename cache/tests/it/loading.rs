@@ -10,6 +10,9 @@ use millpond_cache::{Cache, ManualClock};
 
 use crate::support::{Random, eventually, watchdog};
 
+/// A name, what is done to key 1 while it is loaded, and what is in the cache then.
+type Overtaker = (&'static str, fn(&Cache<u64, u64>), Option<u64>);
+
 /// Starts a load of `key` that ends when the sender says with what.
 fn parked_load<'s>(
     scope: &'s thread::Scope<'s, '_>,
@@ -53,7 +56,7 @@ fn sixty_four_callers_are_one_load() {
 #[test]
 fn b04_load_vs_write_or_removal() {
     // Each of these, while a load of the key is in flight, keeps its result out.
-    let overtakers: [(&str, fn(&Cache<u64, u64>), Option<u64>); 7] = [
+    let overtakers: [Overtaker; 7] = [
         ("insert", |c| c.insert(1, 2), Some(2)),
         ("insert_with_ttl", |c| c.insert_with_ttl(1, 2, Duration::MAX), Some(2)),
         ("invalidate", |c| c.invalidate(&1), None),

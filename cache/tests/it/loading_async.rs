@@ -35,6 +35,9 @@ fn poll<F: Future + ?Sized>(future: &mut Pin<Box<F>>, alarm: &Arc<Alarm>) -> Pol
     future.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(alarm))))
 }
 
+/// A name, what is done to key 1 while it is loaded, and what is in the cache then.
+type Overtaker = (&'static str, fn(&Cache<u64, u64>), Option<u64>);
+
 type Load<'c> = Pin<Box<dyn Future<Output = u64> + Send + 'c>>;
 
 fn load<'c>(cache: &'c Cache<u64, u64>, key: u64, loader: impl Future<Output = u64> + Send + 'c) -> Load<'c> {
@@ -287,7 +290,7 @@ fn b06_the_last_waker_is_the_one_that_rings() {
 
 #[test]
 fn b04_async_load_vs_write_or_removal() {
-    let overtakers: [(&str, fn(&Cache<u64, u64>), Option<u64>); 4] = [
+    let overtakers: [Overtaker; 4] = [
         ("insert", |c| c.insert(1, 2), Some(2)),
         ("invalidate", |c| c.invalidate(&1), None),
         ("remove", |c| assert_eq!(c.remove(&1), None), None),

@@ -10,6 +10,7 @@ use millpond_cache::{Cache, ManualClock};
 use crate::support::{Census, Key, Place, Value, called, clear_hook, set_hook, watchdog};
 
 type Pairs = Cache<Key, Value>;
+type NamedCall = (&'static str, fn(&Pairs, &Census));
 
 fn pairs(clock: &Arc<ManualClock>) -> Pairs {
     Cache::builder()
@@ -28,7 +29,7 @@ fn pairs(clock: &Arc<ManualClock>) -> Pairs {
 }
 
 /// Every method, on keys that the script uses too.
-fn calls() -> Vec<(&'static str, fn(&Pairs, &Census))> {
+fn calls() -> Vec<NamedCall> {
     vec![
         ("get", |c, n| drop(c.get(&Key::new(1, n)))),
         ("read", |c, n| assert!(c.read(&Key::new(1, n), |v| v.0).is_none_or(|v| v < 1_000))),
