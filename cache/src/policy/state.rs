@@ -104,7 +104,6 @@ impl Policy {
     }
 
     /// The cache is half full: from now on there may be something to choose.
-    /// The cache is half full: from now on there may be something to choose.
     #[cold]
     pub(super) fn start(&mut self) {
         self.estimate_population();
