@@ -57,6 +57,9 @@ pub struct Args {
     /// The first seed
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Shards of `millpond`, a power of two [default: as it comes]
+    #[arg(long, value_name = "N")]
+    pub shards: Option<usize>,
     /// Reads no more than this many requests of each trace
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,

@@ -29,7 +29,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use self::expected::Expected;
 use self::report::{Cell, Ratio, Report};
-use self::subject::Subject;
+use self::subject::{Setup, Subject};
 use crate::trace::{Loaded, Source};
 
 /// Below this many requests a cell depends on the seed by up to a point or two, so it is the mean over several.
@@ -106,8 +106,14 @@ fn measure(
     progress.set_length(seeds * trace.len() as u64);
     let mut tallies = Vec::new();
     for seed in 0..seeds {
-        let tally = subject
-            .run(trace, capacity, args.byte, args.seed + seed, &mut |requests| progress.inc(requests))?;
+        let setup = Setup {
+            capacity,
+            byte: args.byte,
+            seed: args.seed + seed,
+            shards: args.shards,
+            distinct: trace.distinct(),
+        };
+        let tally = subject.run(trace, setup, &mut |requests| progress.inc(requests))?;
         let Some(tally) = tally else { return Ok(None) };
         tallies.push(tally);
     }

@@ -66,19 +66,17 @@ impl Subject {
     pub fn run(
         self,
         trace: &Loaded,
-        capacity: u64,
-        byte: bool,
-        seed: u64,
+        setup: Setup,
         progress: &mut dyn FnMut(u64),
     ) -> anyhow::Result<Option<Tally>> {
+        let Setup { byte, capacity, .. } = setup;
         if byte && !self.counts_bytes() {
             return Ok(None);
         }
-        let setup = Setup { capacity, byte, seed, distinct: trace.distinct() };
         let tally = match self {
             Self::Policy => drive(policy::Simulation::new(setup, &trace.keys), trace, byte, progress),
             Self::Millpond1 => drive(millpond::build(setup, Some(1))?, trace, byte, progress),
-            Self::Millpond => drive(millpond::build(setup, None)?, trace, byte, progress),
+            Self::Millpond => drive(millpond::build(setup, setup.shards)?, trace, byte, progress),
             Self::Moka => drive(peers::Moka::new(setup), trace, byte, progress),
             Self::MiniMoka => drive(peers::MiniMoka::new(setup), trace, byte, progress),
             Self::QuickCache => drive(peers::QuickCache::new(setup), trace, byte, progress),
@@ -108,6 +106,8 @@ pub struct Setup {
     pub byte: bool,
     /// For hashers and policies.
     pub seed: u64,
+    /// Shards of Millpond; the default if not given.
+    pub shards: Option<usize>,
     /// Keys in the trace.
     pub distinct: usize,
 }

@@ -8,6 +8,11 @@
 //! - the same in the older half of the window, for a step that takes room from the window.
 //!
 //! The ghosts tell by how much an entry missed the cut, so each step size is judged by the evidence within its reach.
+//! A larger window also lets more through: what main loses are misses, and each pushes the window on. In a loop a little
+//! larger than the cache this eats up the whole step, so that entries miss the cut by as much as before; a climber that
+//! does not see it drives the window to its limit and stays there, with hardly a hit. The reach of a step is therefore
+//! what is left of it (see `reach`).
+//!
 //! Steps in alternating directions shrink, steps in one direction grow again, as in Rprop (M. Riedmiller, H. Braun, "A
 //! direct adaptive method for faster backpropagation learning", ICNN 1993).
 
@@ -16,9 +21,14 @@ use super::ghost::{Kind, Return};
 
 /// Depths are told apart up to 1/64, 1/32, … 1/2 and all of the capacity; what lies deeper is out of reach.
 const BUCKETS: usize = 8;
+/// The first bucket's bound, in parts of the capacity; that of each other is twice the one before.
+const FIRST_BUCKET: f64 = 1.0 / 64.0;
 /// Steps that are considered, in parts of the capacity, each with the last bucket of depths within its reach.
 const STEPS: [(f64, usize); 5] =
     [(1.0 / 32.0, 1), (1.0 / 16.0, 2), (1.0 / 8.0, 3), (1.0 / 4.0, 4), (1.0 / 2.0, 5)];
+/// A step counts in full until its reach is estimated at less than its size divided by this. The estimate is crude: not
+/// all that main gives up is lost, some of it is hit in the window.
+const DOUBT: f64 = 2.0;
 /// The window may be this much of the capacity.
 const LARGEST: f64 = 0.9;
 const SMALLEST: f64 = 0.01;
@@ -48,6 +58,8 @@ pub(super) struct Shape {
 #[derive(Debug)]
 pub(super) struct Climber {
     misses: u64,
+    /// Misses behind the tallies, which fade with them.
+    span: f64,
     rejected: [f64; BUCKETS],
     victims: [f64; BUCKETS],
     probation: f64,
@@ -62,6 +74,7 @@ impl Climber {
     pub(super) fn new() -> Self {
         Self {
             misses: 0,
+            span: 0.0,
             rejected: [0.0; BUCKETS],
             victims: [0.0; BUCKETS],
             probation: 0.0,
@@ -90,6 +103,7 @@ impl Climber {
 
     /// Says by how much, in weight, the window should grow (or shrink, if negative).
     pub(super) fn decide(&mut self, activations: Activations, shape: Shape) -> f64 {
+        self.span += self.misses as f64;
         self.misses = 0;
         self.probation += f64::from(activations.probation);
         self.protected += f64::from(activations.protected);
@@ -99,6 +113,7 @@ impl Climber {
         for tally in self.rejected.iter_mut().chain(&mut self.victims) {
             *tally *= MEMORY;
         }
+        self.span *= MEMORY;
         self.probation *= MEMORY;
         self.protected *= MEMORY;
         self.old_window *= MEMORY;
@@ -119,9 +134,9 @@ impl Climber {
         for (part, reach) in STEPS {
             let size = part * capacity;
             if window + size <= LARGEST * capacity {
-                let gain: f64 = self.rejected[..=reach].iter().sum();
                 let loss = density(self.probation, probation) * size.min(probation)
                     + density(self.protected, protected) * (size - probation).max(0.0);
+                let gain = self.rejected_within(self.reach(size, window, loss), capacity);
                 consider(size, gain, loss);
             }
             let smaller = size.min(window - smallest);
@@ -132,6 +147,28 @@ impl Climber {
             }
         }
         best.0
+    }
+
+    /// The depth of the deepest entry that a window larger by `size` would keep, if main loses `loss` hits for it.
+    ///
+    /// An entry that missed the cut by `depth` was away while `window + depth` passed through the window. With the step,
+    /// `loss / span` times as much passes besides, so it is kept if `depth + loss / span * (window + depth) <= size`.
+    fn reach(&self, size: f64, window: f64, loss: f64) -> f64 {
+        let more = density(loss, self.span);
+        let reach = (size - more * window) / (1.0 + more);
+        (DOUBT * reach).clamp(0.0, size)
+    }
+
+    /// Rejected entries that came back and had missed the cut by no more than `depth`; those in a bucket count as spread
+    /// evenly over it.
+    fn rejected_within(&self, depth: f64, capacity: f64) -> f64 {
+        let (mut sum, mut lower, mut upper) = (0.0, 0.0, FIRST_BUCKET * capacity);
+        for events in &self.rejected[..BUCKETS - 1] {
+            sum += events * ((depth - lower) / (upper - lower)).clamp(0.0, 1.0);
+            lower = upper;
+            upper *= 2.0;
+        }
+        sum
     }
 
     fn paced(&mut self, step: f64, capacity: f64) -> f64 {
@@ -155,7 +192,7 @@ fn density(events: f64, room: f64) -> f64 {
 }
 
 fn bucket(depth: u64, capacity: u64) -> usize {
-    let mut bound = capacity as f64 / 64.0;
+    let mut bound = FIRST_BUCKET * capacity as f64;
     for bucket in 0..BUCKETS - 1 {
         if depth as f64 <= bound {
             return bucket;
@@ -218,6 +255,33 @@ mod tests {
         back(&mut climber, Kind::Rejected, 20, 100);
         let busy = Activations { probation: 2000, ..Activations::default() };
         assert_eq!(climber.decide(busy, shape(20.0)), 0.0);
+    }
+
+    #[test]
+    fn a_step_that_would_defeat_itself_is_not_taken() {
+        // A loop a little larger than the cache, with the window at 90 %: all that is rejected comes back after a few
+        // misses, and each of main's entries is hit once per loop.
+        let large = shape(0.8 * CAPACITY as f64);
+        let looping = |hits: u32| {
+            let mut climber = Climber::new();
+            (0..512).for_each(|_| assert!(!climber.miss(1 << 20)));
+            back(&mut climber, Kind::Rejected, 11, 512);
+            climber.decide(Activations { probation: hits / 5, protected: hits / 5 * 4, old_window: 0 }, large)
+        };
+        // The depths are known by buckets only, so a hundredth more or less may pass.
+        let loops = 1.2 * 512.0 / (large.window + 11.0);
+        let in_main = CAPACITY as f64 - large.window;
+        assert_eq!(looping((loops * in_main) as u32), 0.0);
+        assert!(looping(10) > 0.0, "with a main that earns nothing the same evidence is good");
+    }
+
+    #[test]
+    fn evidence_counts_in_full_where_main_has_little_to_lose() {
+        let mut climber = Climber::new();
+        climber.span = 1000.0;
+        back(&mut climber, Kind::Rejected, 20, 100);
+        assert_eq!(climber.rejected_within(climber.reach(32.0, 20.0, 100.0), CAPACITY as f64), 100.0);
+        assert!(climber.rejected_within(climber.reach(32.0, 600.0, 100.0), CAPACITY as f64) < 1.0);
     }
 
     #[test]

@@ -8,6 +8,11 @@ use super::state::Policy;
 
 /// Entries that a hand may pass over in one call because they were used. What it stops at then is judged as it is.
 const HAND: usize = 16;
+/// Entries in use that one call passes over to find one of the protected that it may demote. Each of them was hit since
+/// it was last passed, so this is work put off, not added. The number matters where nearly all entries are in use: the
+/// climber learns of main's hits by bits that were cleared, and must learn of more than 32 for each miss, which is what
+/// it takes to outweigh the best case for the smallest step of the window (a 32nd of the capacity).
+const SPARED: usize = 64;
 /// Frequencies are compared up to here.
 const MAX_FREQUENCY: u32 = 15;
 /// A candidate that loses a duel although it was used this often …
@@ -95,18 +100,18 @@ impl Policy {
         (self.lists.list(Region::Protected).len() > 0).then_some(Region::Protected)
     }
 
-    /// Brings the protected queue back to its quota. Entries in use go round once more, but at most `HAND` in one call:
+    /// Brings the protected queue back to its quota. Entries in use go round once more, but at most `SPARED` in one call:
     /// what is too much then stays for the next. (To demote an entry in use instead would be wrong: in a loop that nearly
     /// fits all are in use, and it costs up to 4 points there.)
     pub(super) fn demote<E: Entries + ?Sized>(&mut self, entries: &E) {
         let mut spared = 0;
-        for _ in 0..4 * HAND {
+        for _ in 0..2 * SPARED {
             let Some(slot) = self.excess() else { return };
             let header = entries.header(slot);
             if self.harvest(header) {
                 self.lists.rotate(Region::Protected);
                 spared += 1;
-                if spared == HAND {
+                if spared == SPARED {
                     return;
                 }
             } else {

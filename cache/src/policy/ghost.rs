@@ -1,13 +1,16 @@
 //! Who was thrown out lately, and where from: the evidence that the window should have been larger or smaller.
 //!
-//! A direct-mapped table of 32-bit words, one for each entry of the capacity. No key is kept, a collision just overwrites,
-//! so it cannot grow or be attacked; a wrong match needs the same slot and the same 16-bit tag.
+//! A table of 32-bit words, one for each entry of the capacity, in sets of four that are queues: a new ghost pushes out
+//! the oldest of its set. No key is kept, so it cannot grow or be attacked; a wrong match needs the same set and the same
+//! 16-bit tag. (One slot for each hash, always overwritten, forgets a third of what it should keep.)
 
 /// Bits of a stamp.
 const STAMP_BITS: u32 = 15;
 const STAMP_MASK: u32 = (1 << STAMP_BITS) - 1;
 /// A stamp's unit is at most this part of the capacity: twice as fine as the smallest depth that is told apart.
 const UNITS_PER_CAPACITY: u64 = 128;
+/// Slots that a ghost may be in: 16 bytes.
+const WAYS: usize = 4;
 /// More slots than that would not be worth their memory.
 const MAX_SLOTS: u64 = 1 << 32;
 
@@ -49,46 +52,46 @@ pub(super) struct Return {
 #[derive(Debug)]
 pub(super) struct Ghosts {
     /// Tag, kind, stamp from the upper bits down. 0 = empty; the one entry in 2^32 that looks so is lost.
-    slots: Box<[u32]>,
+    sets: Box<[[u32; WAYS]]>,
     /// Shift from a clock to a stamp.
     unit: u32,
 }
 
 impl Ghosts {
     pub(super) fn new() -> Self {
-        Self { slots: Box::default(), unit: 0 }
+        Self { sets: Box::default(), unit: 0 }
     }
 
     /// Begins to remember, afresh. `entries` decides the size, `capacity` (in weight) the unit of stamps.
     pub(super) fn start(&mut self, entries: u64, capacity: u64) {
-        let slots = entries.clamp(1, MAX_SLOTS).next_power_of_two() as usize;
-        self.slots = vec![0; slots].into_boxed_slice();
+        let slots = entries.clamp(WAYS as u64, MAX_SLOTS).next_power_of_two() as usize;
+        self.sets = vec![[0; WAYS]; slots / WAYS].into_boxed_slice();
         self.unit = (capacity / UNITS_PER_CAPACITY).max(1).ilog2();
     }
 
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.sets.len() * WAYS
     }
 
     #[inline]
     pub(super) fn remember(&mut self, hash: u64, kind: Kind, clocks: &Clocks) {
         let stamp = (clocks.of(kind) >> self.unit) as u32 & STAMP_MASK;
         let word = tag(hash) | (kind as u32) << STAMP_BITS | stamp;
-        if let Some(index) = self.index(hash) {
-            self.slots[index] = word;
+        if let Some(set) = self.set(hash) {
+            *set = match *set {
+                [a, b, c, _] => [word, a, b, c],
+            };
         }
     }
 
     /// Whether a new entry is one that was evicted lately. Forgets it if so.
     #[inline]
     pub(super) fn recall(&mut self, hash: u64, clocks: &Clocks) -> Option<Return> {
-        let index = self.index(hash)?;
-        let word = self.slots[index];
-        if word == 0 || (word ^ tag(hash)) >> (STAMP_BITS + 1) != 0 {
-            return None;
-        }
-        self.slots[index] = 0;
+        let set = self.set(hash)?;
+        let slot =
+            set.iter_mut().find(|word| **word != 0 && (**word ^ tag(hash)) >> (STAMP_BITS + 1) == 0)?;
+        let word = std::mem::take(slot);
         let kind = if word >> STAMP_BITS & 1 == 0 { Kind::Rejected } else { Kind::Victim };
         let now = (clocks.of(kind) >> self.unit) as u32;
         let units = now.wrapping_sub(word) & STAMP_MASK;
@@ -96,9 +99,10 @@ impl Ghosts {
     }
 
     #[inline]
-    fn index(&self, hash: u64) -> Option<usize> {
-        // The tag has the lowest 16 bits.
-        (!self.slots.is_empty()).then(|| (hash >> 16) as usize & (self.slots.len() - 1))
+    fn set(&mut self, hash: u64) -> Option<&mut [u32; WAYS]> {
+        // The tag has the lowest 16 bits. Before the start there is no last set, and so none at all.
+        let last = self.sets.len().wrapping_sub(1);
+        self.sets.get_mut((hash >> 16) as usize & last)
     }
 }
 
@@ -129,6 +133,16 @@ mod tests {
         ghosts.remember(HASH, Kind::Victim, &clocks(100, 5));
         let back = ghosts.recall(HASH, &clocks(110, 9));
         assert_eq!(back, Some(Return { kind: Kind::Victim, depth: 4 }));
+    }
+
+    #[test]
+    fn a_set_is_a_queue_of_four() {
+        let mut ghosts = Ghosts::new();
+        ghosts.start(1, 64);
+        let now = clocks(1, 1);
+        (1..=5).for_each(|tag| ghosts.remember(tag, Kind::Victim, &now));
+        assert_eq!(ghosts.recall(1, &now), None, "the oldest was pushed out");
+        assert!((2..=5).all(|tag| ghosts.recall(tag, &now).is_some()));
     }
 
     #[test]
