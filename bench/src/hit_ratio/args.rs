@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::expected::Expected;
 use super::subject::Subject;
-use crate::trace::open::Column;
+use crate::trace::columns::Column;
 use crate::trace::synthetic::Synthetic;
 use crate::trace::{Columns, Format, Source};
 

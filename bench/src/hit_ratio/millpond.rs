@@ -2,7 +2,7 @@
 
 use millpond_cache::Cache;
 
-use super::subject::{Access, Setup};
+use super::access::{Access, Setup};
 
 /// A cache of keys; the value is the size.
 #[derive(Debug)]

@@ -5,12 +5,13 @@
 //! timings: they may be taken on a busy machine, and repeat but for random seeds.
 //!
 //! - [`args`]: the command line. [`run`]: what it does.
-//! - [`subject`]: what a cache must offer to be measured; which there are.
+//! - [`access`]: what a cache must offer to be measured. [`subject`]: which there are.
 //! - [`policy`]: Millpond's eviction policy alone, the yardstick for `--expected`. [`millpond`]: the real cache.
 //! - [`peers`]: other people's caches. [`references`]: LRU, and Belady's optimum.
 //! - [`expected`]: figures to be met. [`report`]: tables.
 #![allow(unreachable_pub, reason = "`pub` marks what other folders may use, in a binary too")]
 
+pub mod access;
 pub mod args;
 pub mod expected;
 pub mod millpond;
@@ -27,9 +28,10 @@ use anyhow::Context as _;
 pub use args::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use self::access::Setup;
 use self::expected::Expected;
 use self::report::{Cell, Ratio, Report};
-use self::subject::{Setup, Subject};
+use self::subject::Subject;
 use crate::trace::{Loaded, Source};
 
 /// Below this many requests a cell depends on the seed by up to a point or two, so it is the mean over several.

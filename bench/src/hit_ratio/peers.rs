@@ -4,7 +4,7 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 
-use super::subject::{Access, Setup};
+use super::access::{Access, Setup};
 
 type Hasher = ahash::RandomState;
 

@@ -4,7 +4,7 @@
 
 use millpond_cache::policy::{Activity, Config, Entries, Header, Policy};
 
-use super::subject::{Access, Setup};
+use super::access::{Access, Setup};
 
 /// A policy, and which keys it holds.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::subject::{Access, Setup, Tally};
+use super::access::{Access, Setup, Tally};
 use crate::trace::Loaded;
 
 /// Belady's optimum for entries (L. Belady, "A study of replacement algorithms", 1966), which evicts what is needed last,

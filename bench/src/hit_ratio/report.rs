@@ -4,8 +4,9 @@ use std::io::Write;
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use super::access::Tally;
 use super::expected::{CELL, MEAN};
-use super::subject::{Subject, Tally};
+use super::subject::Subject;
 
 /// What a subject reached, in percent.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use std::io::BufRead;
 
 use anyhow::Context as _;
 
-use super::open::{Column, Columns};
+use super::columns::{Column, Columns};
 use super::{Request, Requests, hash_of};
 
 /// Reads the format.

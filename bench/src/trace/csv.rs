@@ -4,7 +4,7 @@ use std::io::BufRead;
 
 use anyhow::Context as _;
 
-use super::open::{Column, Columns};
+use super::columns::{Column, Columns};
 use super::{Request, Requests, key_of};
 
 /// Reads the format. There is a header if a column is given by name.

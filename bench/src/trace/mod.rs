@@ -12,6 +12,7 @@
 pub mod access_log;
 pub mod arc;
 pub mod cache2k;
+pub mod columns;
 pub mod compression;
 pub mod corda;
 pub mod csv;
@@ -25,8 +26,9 @@ pub mod text;
 
 use std::hash::Hash;
 
+pub use columns::Columns;
 pub use loaded::Loaded;
-pub use open::{Columns, Format, Source};
+pub use open::{Format, Source};
 
 /// One access.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,12 +1,11 @@
 //! From what the user typed to a stream of requests.
 
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use anyhow::Context as _;
 
+use super::columns::Columns;
 use super::synthetic::Synthetic;
 use super::{Requests, access_log, arc, cache2k, compression, corda, csv, lirs, oracle, stress, text};
 
@@ -47,34 +46,6 @@ impl Format {
             () => Self::Text,
         }
     }
-}
-
-/// A column of a table, by number from 1 or by name.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Column {
-    /// From 1.
-    Number(NonZeroUsize),
-    /// As in the header.
-    Name(String),
-}
-
-impl FromStr for Column {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Number))
-    }
-}
-
-/// Where formats with columns have what is needed.
-#[derive(Clone, Debug, Default)]
-pub struct Columns {
-    /// The key. Default: the first of a CSV, the request of a log.
-    pub key: Option<Column>,
-    /// The size in bytes. Default: all are 1.
-    pub size: Option<Column>,
-    /// Between columns of a CSV. Default: a comma.
-    pub delimiter: Option<u8>,
 }
 
 /// A trace that can be read, again and again.
@@ -246,12 +217,5 @@ mod tests {
         assert_eq!(names(folder.path()), ["corda-vault", "lirs-loop", "stress-corda-loop"]);
         assert_eq!(names(&folder.path().join("stress-corda-loop")), ["stress-corda-loop"]);
         assert!(Source::find(&folder.path().join("other"), None, &Columns::default()).is_err());
-    }
-
-    #[test]
-    fn columns_are_numbers_from_1_or_names() {
-        assert_eq!("3".parse(), Ok(Column::Number(NonZeroUsize::new(3).unwrap())));
-        assert_eq!("0".parse(), Ok(Column::Name("0".into())));
-        assert_eq!("id".parse(), Ok(Column::Name("id".into())));
     }
 }
