@@ -137,7 +137,11 @@ impl<M: Manager> PoolBuilder<M> {
                 return Err(BuildError::Zero(field));
             }
         }
-        let background = Background { open: opener::start, maintain: maintenance::start };
+        let background = Background {
+            open: opener::start,
+            maintain: maintenance::start,
+            check: maintenance::check_in_background,
+        };
         Ok(Pool::new(Inner::new(self.manager, self.config, self.handle, background)))
     }
 }

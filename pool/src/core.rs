@@ -33,6 +33,8 @@ pub(crate) struct Live<C> {
     expires: Option<Instant>,
     /// When it was last returned, or last answered a check.
     used: Instant,
+    /// The suspicions raised before it was opened or last answered a check: that it was returned since proves nothing.
+    proved: u64,
     /// When it was last lent or returned: the clock of `idle_timeout`, which checks do not reset.
     lent: Instant,
 }
@@ -63,11 +65,13 @@ pub(crate) struct After<M: Manager> {
     pub(crate) dead: Vec<M::Connection>,
     /// Openers to start; each is counted as opening already.
     pub(crate) open: usize,
+    /// Connections to check before anybody gets them; each is counted as checking already.
+    pub(crate) check: Vec<Live<M::Connection>>,
 }
 
 impl<M: Manager> After<M> {
     fn nothing() -> Self {
-        Self { wake: Vec::new(), dead: Vec::new(), open: 0 }
+        Self { wake: Vec::new(), dead: Vec::new(), open: 0, check: Vec::new() }
     }
 }
 
@@ -86,6 +90,9 @@ struct State<M: Manager> {
     failures: u32,
     last_failure: Option<(Arc<ConnectError<M::Error>>, Instant)>,
     next_attempt: Option<Instant>,
+    /// How often something went wrong with the target. Connections that have not proved themselves since the last time
+    /// are checked before they are lent, however recently they were used.
+    suspicions: u64,
     last_request: Option<Instant>,
     stats: Stats,
 }
@@ -116,6 +123,10 @@ impl<M: Manager> State<M> {
 
     fn stale(&self, live: &Live<M::Connection>, now: Instant) -> bool {
         live.generation != self.generation || live.expires.is_some_and(|expires| expires <= now)
+    }
+
+    fn suspect(&self, live: &Live<M::Connection>) -> bool {
+        live.proved < self.suspicions
     }
 
     fn failure(&self, now: Instant) -> Option<ConnectFailure<M::Error>> {
@@ -187,6 +198,7 @@ impl<M: Manager> Core<M> {
                 failures: 0,
                 last_failure: None,
                 next_attempt: None,
+                suspicions: 0,
                 last_request: None,
                 stats: Stats::default(),
             }),
@@ -220,7 +232,8 @@ impl<M: Manager> Core<M> {
                         after.dead.push(live.connection);
                         continue;
                     }
-                    let fresh = now.saturating_duration_since(live.used) < state.config.validation_bypass;
+                    let fresh = now.saturating_duration_since(live.used) < state.config.validation_bypass
+                        && !state.suspect(&live);
                     live.lent = now;
                     if fresh {
                         state.in_use += 1;
@@ -320,7 +333,12 @@ impl<M: Manager> Core<M> {
         live.lent = now;
         self.change(|state, after| {
             state.in_use -= 1;
-            state.offer(live, now, after);
+            if state.suspect(&live) && !state.closed {
+                state.checking += 1;
+                after.check.push(live);
+            } else {
+                state.offer(live, now, after);
+            }
         })
         .1
     }
@@ -333,6 +351,7 @@ impl<M: Manager> Core<M> {
                 state.stats.detached += 1;
             } else {
                 state.stats.discarded += 1;
+                state.suspicions += 1;
             }
         })
         .1
@@ -349,6 +368,7 @@ impl<M: Manager> Core<M> {
     pub(crate) fn check_passed(&self, live: &mut Live<M::Connection>, now: Instant) {
         live.used = now;
         let mut state = self.state.lock();
+        live.proved = state.suspicions;
         state.checking -= 1;
         state.in_use += 1;
         state.stats.acquired += 1;
@@ -359,6 +379,7 @@ impl<M: Manager> Core<M> {
     pub(crate) fn check_passed_idle(&self, mut live: Live<M::Connection>, now: Instant) -> After<M> {
         live.used = now;
         self.change(|state, after| {
+            live.proved = state.suspicions;
             state.checking -= 1;
             state.stats.validations += 1;
             state.offer(live, now, after);
@@ -369,6 +390,7 @@ impl<M: Manager> Core<M> {
     /// A check failed, timed out or was given up.
     pub(crate) fn check_failed(&self) -> After<M> {
         self.change(|state, _| {
+            state.suspicions += 1;
             state.checking -= 1;
             state.stats.validation_failures += 1;
             state.stats.discarded += 1;
@@ -517,7 +539,9 @@ impl<M: Manager> Core<M> {
                 let lifetime = lifetime.mul_f64(1.0 - 0.1 * fastrand::f64());
                 self::after(now, lifetime)
             });
-            state.offer(Live { connection, generation, expires, used: now, lent: now }, now, after);
+            let live =
+                Live { connection, generation, expires, used: now, proved: state.suspicions, lent: now };
+            state.offer(live, now, after);
         })
         .1
     }
@@ -532,6 +556,7 @@ impl<M: Manager> Core<M> {
         let (replaced, after) = self.change(|state, after| {
             state.failures = state.failures.saturating_add(1);
             state.stats.connect_failures += 1;
+            state.suspicions += 1;
             let replaced = state.last_failure.replace((Arc::new(error), now));
             let doubled = BACKOFF_FIRST * (1 << (state.failures - 1).min(8));
             let delay = doubled.min(BACKOFF_MOST).mul_f64(0.95 + 0.1 * fastrand::f64());

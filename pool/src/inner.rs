@@ -18,6 +18,8 @@ pub(crate) struct Background<M: Manager> {
     pub(crate) open: fn(&Arc<Inner<M>>),
     /// Starts the maintenance task.
     pub(crate) maintain: fn(&Arc<Inner<M>>),
+    /// Starts the check of a connection.
+    pub(crate) check: fn(&Arc<Inner<M>>, Live<M::Connection>),
 }
 
 pub(crate) struct Inner<M: Manager> {
@@ -50,6 +52,9 @@ impl<M: Manager> Inner<M> {
     pub(crate) fn run(self: &Arc<Self>, after: After<M>) {
         for _ in 0..after.open {
             (self.background.open)(self);
+        }
+        for live in after.check {
+            (self.background.check)(self, live);
         }
         for waiter in after.wake {
             waiter.wake();

@@ -76,7 +76,7 @@ impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
         let broken = match &error {
             store::Error::Pool(_) => true,
-            store::Error::Statement(error) => is_outage(error),
+            store::Error::Statement(error) => store::is_outage(error),
         };
         if broken {
             tracing::warn!(%error, "the database is not available");
@@ -84,21 +84,6 @@ impl From<store::Error> for Problem {
             return Self::unavailable("the database is not available");
         }
         Self::internal(&error)
-    }
-}
-
-/// Whether a statement failed because of the server or the connection, and not because of itself.
-fn is_outage(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
-            true
-        }
-        // Class 57: shutting down, starting up, terminated by the administrator. 53: out of resources. 08: connection.
-        // SQLite: 5 busy, 6 locked.
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            ["57", "53", "08"].iter().any(|class| code.starts_with(class)) || code == "5" || code == "6"
-        }),
-        _ => false,
     }
 }
 

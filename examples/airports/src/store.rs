@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use millpond_pool::managers::{SqlxPostgres, SqlxSqlite};
-use millpond_pool::{Pool, Stats};
+use millpond_pool::{Guard, Pool, Stats};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Connection, QueryBuilder};
@@ -51,18 +51,39 @@ pub enum Store {
 macro_rules! on {
     ($store:expr, |$connection:ident| $body:expr) => {
         match $store {
-            Store::Sqlite(pool) => {
-                let mut guard = pool.get().await?;
-                let $connection = &mut *guard;
-                Ok($body)
-            }
-            Store::Postgres(pool) => {
-                let mut guard = pool.get().await?;
-                let $connection = &mut *guard;
-                Ok($body)
-            }
+            Store::Sqlite(pool) => on!(pool => |$connection| $body),
+            Store::Postgres(pool) => on!(pool => |$connection| $body),
         }
     };
+    ($pool:expr => |$connection:ident| $body:expr) => {{
+        let mut guard = $pool.get().await?;
+        let result = async {
+            let $connection = &mut *guard;
+            Ok::<_, sqlx::Error>($body)
+        };
+        let result = result.await;
+        if result.as_ref().is_err_and(is_outage) {
+            // Nobody else should get it, and the pool should look at the others.
+            Guard::discard(guard);
+        }
+        Ok(result?)
+    }};
+}
+
+/// Whether a statement failed because of the server or the connection, and not because of itself.
+#[must_use]
+pub fn is_outage(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+            true
+        }
+        // Class 57: shutting down, starting up, terminated by the administrator. 53: out of resources. 08: connection.
+        // SQLite: 5 busy, 6 locked.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            ["57", "53", "08"].iter().any(|class| code.starts_with(class)) || code == "5" || code == "6"
+        }),
+        _ => false,
+    }
 }
 
 const CREATE: [&str; 2] = [

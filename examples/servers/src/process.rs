@@ -54,7 +54,7 @@ pub(crate) fn wait_ready(
 }
 
 /// Sends a signal to a process and all that descend from it.
-pub(crate) fn signal_tree(root: u32, signal: Signal) {
+pub(crate) fn signal_tree(root: u32, signal: Signal) -> Vec<u32> {
     // The parent first: it must not start another child while we look.
     let mut tree = vec![root];
     send(root, signal);
@@ -68,6 +68,7 @@ pub(crate) fn signal_tree(root: u32, signal: Signal) {
         }
         index += 1;
     }
+    tree
 }
 
 fn send(pid: u32, signal: Signal) {
@@ -95,7 +96,6 @@ fn parent_of(pid: u32) -> Option<u32> {
 
 /// Asks a server to end, and kills what does not.
 pub(crate) fn stop(child: &mut Child, polite: Signal) {
-    let family: Vec<u32> = children_of(child.id());
     send(child.id(), Signal::SIGCONT);
     send(child.id(), polite);
     let began = Instant::now();
@@ -105,19 +105,37 @@ pub(crate) fn stop(child: &mut Child, polite: Signal) {
             Ok(None) => pause(POLL),
         }
     }
-    signal_tree(child.id(), Signal::SIGKILL);
-    for pid in family {
-        send(pid, Signal::SIGKILL);
-    }
-    let _ended = child.wait();
+    destroy(child);
 }
 
 /// `kill -9` for the whole server.
 pub(crate) fn destroy(child: &mut Child) {
-    // Frozen first, so that no child escapes to another parent before it is listed.
-    signal_tree(child.id(), Signal::SIGSTOP);
-    signal_tree(child.id(), Signal::SIGKILL);
+    // Frozen first, until no new child shows: one whose parent is dead belongs to init, and is not found any more.
+    let mut tree = signal_tree(child.id(), Signal::SIGSTOP);
+    loop {
+        pause(POLL / 10);
+        let again = signal_tree(child.id(), Signal::SIGSTOP);
+        let grown = again.len() > tree.len();
+        tree = again;
+        if !grown {
+            break;
+        }
+    }
+    for &pid in &tree {
+        send(pid, Signal::SIGKILL);
+    }
     let _ended = child.wait();
+    // The children die by themselves; until they have, they hold the server's shared memory.
+    let began = Instant::now();
+    while began.elapsed() < STOP_WITHIN && tree.iter().any(|&pid| is_alive(pid)) {
+        pause(POLL / 4);
+    }
+}
+
+/// Whether a process still runs; a zombie does not.
+fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 #[expect(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millpond_pool::Error;
+use millpond_pool::{Error, Guard};
 use tokio::time::Instant;
 
 use crate::support::{Act, pool, settle};
@@ -126,4 +126,25 @@ async fn a_failing_dial_does_not_dismiss_those_who_can_be_served() {
     assert!(futures::poll!(&mut waiting).is_pending());
     drop(held);
     assert!(waiting.await.is_ok());
+}
+
+/// After a borrower found its connection broken, the others must prove themselves before they are lent, used recently or
+/// not; those that do are trusted again.
+#[tokio::test(start_paused = true)]
+async fn a_discarded_connection_makes_the_others_prove_themselves() {
+    let (pool, control) = pool(|b| b.max_size(3));
+    let (first, second, third) =
+        (pool.get().await.unwrap(), pool.get().await.unwrap(), pool.get().await.unwrap());
+    drop(second);
+    Guard::discard(first);
+    let validations = || control.validations.load(std::sync::atomic::Ordering::SeqCst);
+    let checked = pool.get().await.unwrap();
+    assert_eq!(validations(), 1, "idle since before");
+    drop(third);
+    settle().await;
+    assert_eq!(validations(), 2, "borrowed since before");
+    drop(checked);
+    let again = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    assert_eq!(validations(), 2, "trusted again");
+    drop(again);
 }

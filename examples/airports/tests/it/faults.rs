@@ -47,6 +47,8 @@ async fn a_killed_database_costs_503s_and_nothing_else() {
     while service.get("/health").await.status() != 200 {
         assert!(back.elapsed() < Duration::from_secs(10), "no recovery");
     }
+    let health: serde_json::Value = service.get("/health").await.json().await.unwrap();
+    assert_eq!(health["airports"].as_u64(), Some(codes.len() as u64), "the data survived");
     stop.store(true, Ordering::Relaxed);
     for client in clients {
         let (seen, longest) = client.await.unwrap();
