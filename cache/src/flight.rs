@@ -8,12 +8,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::thread;
 
-use parking_lot::Mutex;
-
+use crate::sync::{Mutex, OnceLock, thread};
 use crate::waiter::Waiter;
 
 /// How a load ended.

@@ -36,6 +36,8 @@ mod flight;
 mod iter;
 mod listener;
 mod loading;
+#[cfg(all(test, millpond_loom))]
+mod models;
 mod pin;
 /// The eviction policy: knows slots, hashes and weights; no key, no value, no lock, no clock.
 #[doc(hidden)]

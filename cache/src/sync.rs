@@ -1,17 +1,23 @@
-//! The one place that decides which atomics and locks the crate runs on: the real ones, or loom's.
+//! The one place that decides which atomics, locks and threads the crate runs on: the real ones, or loom's.
 //!
-//! `cfg(millpond_loom)` is our own name: a plain `cfg(loom)` would leak into dependencies.
+//! `cfg(millpond_loom)` is our own name: a plain `cfg(loom)` would leak into dependencies. Only what a model in `models.rs`
+//! needs goes through here; policy, statistics, cells and deadlines use the real atomics (docs/unsafe.md says what that
+//! leaves open).
 
 #[cfg(not(millpond_loom))]
 mod imp {
+    pub(crate) use std::sync::OnceLock;
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use std::thread;
 
-    pub(crate) use parking_lot::Mutex;
+    pub(crate) use parking_lot::{Mutex, MutexGuard};
 }
 
 #[cfg(millpond_loom)]
 mod imp {
+    pub(crate) use loom::sync::MutexGuard;
     pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use loom::thread;
 
     /// parking_lot's face over loom's mutex, so that callers hold no cfg.
     #[derive(Debug, Default)]
@@ -22,8 +28,35 @@ mod imp {
             Self(loom::sync::Mutex::new(value))
         }
 
-        pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             self.0.lock().expect("no panic happens under this lock")
+        }
+
+        pub(crate) fn get_mut(&mut self) -> &mut T {
+            self.0.get_mut().expect("no panic happens under this lock")
+        }
+    }
+
+    /// std's `OnceLock`, with a flag that loom can see.
+    #[derive(Debug)]
+    pub(crate) struct OnceLock<T> {
+        is_set: loom::sync::atomic::AtomicBool,
+        value: std::sync::OnceLock<T>,
+    }
+
+    impl<T> OnceLock<T> {
+        pub(crate) fn new() -> Self {
+            Self { is_set: loom::sync::atomic::AtomicBool::new(false), value: std::sync::OnceLock::new() }
+        }
+
+        pub(crate) fn get(&self) -> Option<&T> {
+            if self.is_set.load(Ordering::Acquire) { self.value.get() } else { None }
+        }
+
+        pub(crate) fn set(&self, value: T) -> Result<(), T> {
+            self.value.set(value)?;
+            self.is_set.store(true, Ordering::Release);
+            Ok(())
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Someone who waits: a parked thread or a task. One queue and one state machine serve both.
 
 use std::task::Waker;
-use std::thread::Thread;
+
+use crate::sync::thread::Thread;
 
 /// How to wake who waits.
 #[derive(Clone, Debug)]

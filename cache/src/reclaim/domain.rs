@@ -36,6 +36,7 @@ pub(crate) struct Participant {
 
 impl Participant {
     #[inline]
+    #[cfg(not(millpond_loom))]
     pub(crate) fn index(&self) -> u32 {
         self.index
     }

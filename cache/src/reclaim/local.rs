@@ -1,5 +1,6 @@
 //! The process-wide domain and this thread's place in it.
 
+#[cfg(not(millpond_loom))]
 use std::cell::Cell;
 
 use crossbeam_utils::CachePadded;
@@ -14,6 +15,7 @@ loom::lazy_static! {
     static ref DOMAIN: Domain = Domain::new();
 }
 
+#[cfg(not(millpond_loom))]
 thread_local! {
     /// No destructor, so reading it is one load from the thread's block; `OWNED` clears it.
     static LOCAL: Cell<Option<&'static CachePadded<Participant>>> = const { Cell::new(None) };
@@ -21,8 +23,10 @@ thread_local! {
 }
 
 /// Gives the participant back when the thread ends.
+#[cfg(not(millpond_loom))]
 struct Owned(&'static CachePadded<Participant>);
 
+#[cfg(not(millpond_loom))]
 impl Drop for Owned {
     fn drop(&mut self) {
         LOCAL.set(None);
@@ -32,6 +36,7 @@ impl Drop for Owned {
 
 /// Pins this thread. About 1 ns after the first call of a thread.
 #[inline]
+#[cfg(not(millpond_loom))]
 pub(crate) fn pin() -> Pinned {
     match LOCAL.get() {
         Some(participant) => DOMAIN.pin(participant, false),
@@ -39,7 +44,14 @@ pub(crate) fn pin() -> Pinned {
     }
 }
 
+/// loom's threads share the thread-locals of one real thread, so each pin there has a participant of its own.
+#[cfg(millpond_loom)]
+pub(crate) fn pin() -> Pinned {
+    DOMAIN.pin(DOMAIN.join(), true)
+}
+
 #[cold]
+#[cfg(not(millpond_loom))]
 fn pin_slow() -> Pinned {
     match OWNED.try_with(|owned| owned.0) {
         Ok(participant) => {
@@ -51,17 +63,34 @@ fn pin_slow() -> Pinned {
     }
 }
 
+/// For models: a participant that a thread is given before it starts, so that joining orders nothing.
+#[cfg(all(test, millpond_loom))]
+pub(crate) fn join() -> &'static CachePadded<Participant> {
+    DOMAIN.join()
+}
+
+#[cfg(all(test, millpond_loom))]
+pub(crate) fn pin_as(participant: &'static CachePadded<Participant>) -> Pinned {
+    DOMAIN.pin(participant, false)
+}
+
 pub(super) fn leave(participant: &'static CachePadded<Participant>) {
     DOMAIN.leave(participant);
 }
 
 /// A stripe number for counters, without pinning.
 #[inline]
+#[cfg(not(millpond_loom))]
 pub(crate) fn stripe() -> u32 {
     match LOCAL.get() {
         Some(participant) => participant.index(),
         None => pin_slow().stripe(),
     }
+}
+
+#[cfg(millpond_loom)]
+pub(crate) fn stripe() -> u32 {
+    pin().stripe()
 }
 
 pub(crate) fn seal() -> u64 {

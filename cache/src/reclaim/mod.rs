@@ -8,7 +8,8 @@ mod barrier;
 pub(crate) mod domain;
 mod local;
 
-#[cfg(not(millpond_loom))]
 pub(crate) use local::{advance, pin, safe, seal, stripe};
+#[cfg(all(test, millpond_loom))]
+pub(crate) use local::{join, pin_as};
 
 pub(crate) use domain::Pinned;

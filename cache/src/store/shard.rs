@@ -10,10 +10,9 @@
 
 use std::marker::PhantomData;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use crossbeam_utils::CachePadded;
-use parking_lot::{Mutex, MutexGuard};
 
 use super::cells::{Allocator, Cells};
 use super::limbo::Limbo;
@@ -22,7 +21,7 @@ use super::table::Table;
 use super::times::{Times, TimesTable};
 use crate::policy::{Activity, Config, Header, Policy};
 use crate::reclaim::{self, Pinned};
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::{AtomicPtr, AtomicU32, Mutex, MutexGuard, Ordering, fence};
 
 /// Buckets moved by each write while a table drains.
 const DRAIN_STEP: usize = 2;

@@ -8,6 +8,7 @@
 //! The writer holds the shard's lock. It stores an id before its tag and clears the tag before the id, so that a reader
 //! that sees a tag sees an id that is or was valid; ids read under a pin stay readable (see `reclaim`).
 
+#[cfg(not(millpond_loom))]
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -116,7 +117,7 @@ impl Table {
         Self::with_buckets(entries.saturating_mul(FULL_DENOMINATOR).div_ceil(FULL_NUMERATOR).max(1))
     }
 
-    #[expect(unsafe_code, reason = "docs/unsafe.md: table")]
+    #[cfg_attr(not(millpond_loom), expect(unsafe_code, reason = "docs/unsafe.md: table"))]
     fn with_buckets(count: usize) -> Self {
         #[cfg(millpond_loom)]
         {

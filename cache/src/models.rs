@@ -1,0 +1,416 @@
+//! Models of the lock-free protocols: loom runs them in every interleaving, and with every value that a load may return,
+//! up to a bound on preemptions.
+//!
+//! Run: `just loom`. What they cover, and what they cannot, is in docs/unsafe.md. Memory that the protocols protect is
+//! loom's `UnsafeCell` here, told of each access, so that a use after reuse and a missing happens-before fail the model.
+
+use std::pin::pin;
+use std::task::{Context, Poll, Wake, Waker};
+
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU32, Ordering};
+use loom::thread;
+
+use crate::flight::{Flight, Outcome};
+use crate::reclaim::{self, domain::Domain};
+use crate::store::shard::{Locked, Shard};
+use crate::store::table::Table;
+
+/// `preemptions`: how often a thread is interrupted where it need not be; `LOOM_MAX_PREEMPTIONS` lowers it, not more.
+fn model(preemptions: usize, test: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.max_branches = 100_000;
+    builder.preemption_bound =
+        Some(builder.preemption_bound.map_or(preemptions, |bound| bound.min(preemptions)));
+    builder.check(test);
+}
+
+// ---- Epochs: a reader may use what it found linked under its pin, a writer may reuse what is below the watermark. ----
+
+/// One entry: linked while `link` is 1.
+struct Entry {
+    domain: Domain,
+    link: AtomicU32,
+    cell: UnsafeCell<()>,
+}
+
+impl Entry {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { domain: Domain::new(), link: AtomicU32::new(1), cell: UnsafeCell::new(()) })
+    }
+
+    fn read(&self) {
+        if self.link.load(Ordering::Acquire) == 1 {
+            self.cell.with(|_| ());
+        }
+    }
+
+    fn reuse_if_safe(&self, stamp: u64) {
+        if stamp < self.domain.safe() {
+            self.cell.with_mut(|_| ());
+        }
+    }
+}
+
+#[test]
+fn models_no_reuse_while_a_reader_is_pinned() {
+    model(3, || {
+        let entry = Entry::new();
+        let participant = entry.domain.join();
+        let shared = Arc::clone(&entry);
+        let reader = thread::spawn(move || {
+            let _pin = shared.domain.pin(participant, false);
+            shared.read();
+        });
+        entry.link.store(0, Ordering::Release);
+        let stamp = entry.domain.seal();
+        entry.domain.advance();
+        entry.reuse_if_safe(stamp);
+        reader.join().unwrap();
+        entry.domain.advance();
+        assert!(stamp < entry.domain.safe(), "with nobody pinned, one look is enough");
+    });
+}
+
+#[test]
+fn models_no_reuse_while_a_reader_pins_again_and_again() {
+    model(3, || {
+        let entry = Entry::new();
+        let participant = entry.domain.join();
+        let shared = Arc::clone(&entry);
+        let reader = thread::spawn(move || {
+            for _ in 0..2 {
+                let _pin = shared.domain.pin(participant, false);
+                shared.read();
+            }
+            let _outer = shared.domain.pin(participant, false);
+            drop(shared.domain.pin(participant, false));
+            shared.read();
+        });
+        entry.link.store(0, Ordering::Release);
+        let stamp = entry.domain.seal();
+        entry.domain.advance();
+        entry.reuse_if_safe(stamp);
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn models_one_thread_unlinks_another_advances() {
+    model(3, || {
+        let entry = Entry::new();
+        let participant = entry.domain.join();
+        let for_reader = Arc::clone(&entry);
+        let reader = thread::spawn(move || {
+            let _pin = for_reader.domain.pin(participant, false);
+            for_reader.read();
+        });
+        let for_helper = Arc::clone(&entry);
+        let helper = thread::spawn(move || {
+            for_helper.domain.advance();
+        });
+        entry.link.store(0, Ordering::Release);
+        let stamp = entry.domain.seal();
+        // No look of our own: another cache's watermark serves us too.
+        entry.reuse_if_safe(stamp);
+        helper.join().unwrap();
+        entry.reuse_if_safe(stamp);
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn models_a_reader_that_joins_during_the_scan() {
+    model(3, || {
+        let entry = Entry::new();
+        let shared = Arc::clone(&entry);
+        let reader = thread::spawn(move || {
+            let participant = shared.domain.join();
+            let pin = shared.domain.pin(participant, false);
+            shared.read();
+            drop(pin);
+            shared.domain.leave(participant);
+        });
+        entry.link.store(0, Ordering::Release);
+        let stamp = entry.domain.seal();
+        entry.domain.advance();
+        entry.reuse_if_safe(stamp);
+        reader.join().unwrap();
+    });
+}
+
+// ---- Table: what stays is always found, what is found is always published. ----
+
+/// Hashes of one home bucket in any small table; the tag is the low byte.
+const SAME: u32 = 0x10;
+
+/// Cells 1 and 2, filled just before they are published.
+struct Cells([UnsafeCell<()>; 3]);
+
+impl Cells {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| UnsafeCell::new(())))
+    }
+
+    fn fill(&self, id: u32) {
+        self.0[id as usize].with_mut(|_| ());
+    }
+
+    fn look(&self, id: u32) -> u32 {
+        self.0[id as usize].with(|_| ());
+        id
+    }
+}
+
+#[test]
+fn models_table_publishes_filled_cells() {
+    model(3, || {
+        let shared = Arc::new((Table::for_entries(1), Cells::new()));
+        let other = Arc::clone(&shared);
+        let reader = thread::spawn(move || {
+            let (table, cells) = &*other;
+            let found = table.find(SAME, |id| Some(cells.look(id)));
+            assert!(found.is_none_or(|id| id == 1));
+        });
+        let (table, cells) = &*shared;
+        cells.fill(1);
+        table.insert(SAME, 1);
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn models_table_update_is_never_a_miss() {
+    model(3, || {
+        let shared = Arc::new((Table::for_entries(1), Cells::new()));
+        shared.1.fill(1);
+        shared.0.insert(SAME, 1);
+        let other = Arc::clone(&shared);
+        let reader = thread::spawn(move || {
+            let (table, cells) = &*other;
+            let first = table.find(SAME, |id| Some(cells.look(id))).expect("always there");
+            let second = table.find(SAME, |id| Some(cells.look(id))).expect("always there");
+            assert!(first <= second, "never back to an older value");
+        });
+        let (table, cells) = &*shared;
+        cells.fill(2);
+        assert!(table.replace(SAME, 1, 2));
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn models_table_neighbours_come_and_go() {
+    model(3, || {
+        // Two buckets; the home bucket is full and cell 13 has overflowed into the next.
+        let table = Arc::new(Table::for_entries(20));
+        for id in 1..=13 {
+            table.insert(SAME, id);
+        }
+        let other = Arc::clone(&table);
+        let reader = thread::spawn(move || {
+            let found = other.find(SAME, |id| (id == 13).then_some(id));
+            assert_eq!(found, Some(13), "a neighbour's removal hides nothing");
+        });
+        assert!(table.remove(SAME, 3));
+        table.insert(SAME, 14);
+        assert!(table.remove(SAME, 5));
+        reader.join().unwrap();
+    });
+}
+
+// ---- Growth: the real shard, a reader without the lock, a writer that drains. ----
+
+/// Hash of a key: all keys of one home bucket, so that the order of the moves is known.
+fn hash(key: u64) -> u32 {
+    key as u32 + 1
+}
+
+fn admit(locked: &mut Locked<'_, u64, u64>, key: u64, value: u64) {
+    let id = locked.admit(hash(key), key, value, 1, 0, 0);
+    locked.publish(id);
+}
+
+fn finish(locked: Locked<'_, u64, u64>) {
+    drop(locked.finish());
+}
+
+/// A shard whose first table is exactly full.
+fn full_shard() -> Arc<Shard<u64, u64>> {
+    let shard = Arc::new(Shard::new(u64::MAX, false, 1));
+    for key in 0..10 {
+        let mut locked = shard.lock();
+        admit(&mut locked, key, key);
+        finish(locked);
+    }
+    shard
+}
+
+fn reader(shard: &Arc<Shard<u64, u64>>, key: u64, allowed: &'static [u64]) -> thread::JoinHandle<()> {
+    let participant = reclaim::join();
+    let shard = Arc::clone(shard);
+    thread::spawn(move || {
+        let pin = reclaim::pin_as(participant);
+        let found = shard.find(&pin, hash(key), |candidate| *candidate == key);
+        let value = found.expect("a key that is there is never missed").node.value;
+        assert!(allowed.contains(&value), "{value}");
+    })
+}
+
+/// A shard that has just grown, with two keys left to move: 8 and 9.
+fn draining_shard() -> Arc<Shard<u64, u64>> {
+    let shard = full_shard();
+    let mut locked = shard.lock();
+    admit(&mut locked, 10, 10);
+    for key in 0..8 {
+        let id = locked.find(hash(key), |candidate| *candidate == key).expect("there");
+        locked.remove(id);
+    }
+    drop(locked);
+    shard
+}
+
+#[test]
+fn models_drain_has_no_false_miss() {
+    model(3, || {
+        let shard = draining_shard();
+        let reader = reader(&shard, 9, &[9]);
+        finish(shard.lock());
+        reader.join().unwrap();
+        shard.lock().check_invariants();
+    });
+}
+
+#[test]
+fn models_drain_and_two_updates() {
+    model(2, || {
+        let shard = draining_shard();
+        let reader = reader(&shard, 8, &[8, 80, 800]);
+        for value in [80, 800] {
+            let mut locked = shard.lock();
+            let old = locked.find(hash(8), |key| *key == 8).expect("there");
+            locked.update(old, 8, value, 1, 0, 0);
+            finish(locked);
+        }
+        reader.join().unwrap();
+        shard.lock().check_invariants();
+    });
+}
+
+#[test]
+fn models_growth_has_no_false_miss() {
+    model(2, || {
+        let shard = full_shard();
+        let reader = reader(&shard, 8, &[8]);
+        let mut locked = shard.lock();
+        admit(&mut locked, 10, 10);
+        finish(locked);
+        reader.join().unwrap();
+        shard.lock().check_invariants();
+    });
+}
+
+#[test]
+fn models_growth_and_update_have_no_false_miss() {
+    model(1, || {
+        let shard = full_shard();
+        let reader = reader(&shard, 2, &[2, 200]);
+        let mut locked = shard.lock();
+        admit(&mut locked, 10, 10);
+        // Still in the draining table.
+        let old = locked.find(hash(2), |key| *key == 2).expect("there");
+        locked.update(old, 2, 200, 1, 0, 0);
+        finish(locked);
+        reader.join().unwrap();
+        shard.lock().check_invariants();
+    });
+}
+
+#[test]
+fn models_growth_and_reclamation() {
+    model(1, || {
+        let shard = full_shard();
+        let reader = reader(&shard, 9, &[9]);
+        let mut locked = shard.lock();
+        admit(&mut locked, 10, 10);
+        finish(locked);
+        // The drained table is freed as soon as nobody can hold it.
+        shard.lock().seal();
+        reclaim::advance();
+        drop(shard.lock().collect_all());
+        reader.join().unwrap();
+    });
+}
+
+// ---- Flights: who waits is told. ----
+
+fn wakes_a_thread(outcome: fn() -> Outcome<u32>) {
+    model(3, move || {
+        let flight = Arc::new(Flight::new());
+        let other = Arc::clone(&flight);
+        let waiter = thread::spawn(move || match other.wait() {
+            Outcome::Loaded(value) => assert_eq!(*value, 5),
+            Outcome::Abandoned | Outcome::Failed(_) => {}
+        });
+        flight.complete(outcome());
+        waiter.join().unwrap();
+    });
+}
+
+#[test]
+fn models_a_waiting_thread_is_woken() {
+    wakes_a_thread(|| Outcome::Loaded(5));
+}
+
+#[test]
+fn models_a_waiting_thread_is_told_of_an_abandoned_load() {
+    wakes_a_thread(|| Outcome::Abandoned);
+}
+
+/// Wakes the thread that polls.
+struct Alarm(thread::Thread);
+
+impl Wake for Alarm {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+#[test]
+fn models_a_waiting_task_is_woken_and_sees_the_outcome() {
+    model(3, || {
+        let flight = Arc::new(Flight::new());
+        let other = Arc::clone(&flight);
+        let waiter = thread::spawn(move || {
+            let waker = Waker::from(std::sync::Arc::new(Alarm(thread::current())));
+            let mut waiting = pin!(other.waiting());
+            // A lost wake-up is a deadlock, which loom reports.
+            while waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+                thread::park();
+            }
+        });
+        flight.complete(Outcome::Loaded(5));
+        waiter.join().unwrap();
+    });
+}
+
+#[test]
+fn models_a_task_that_leaves_takes_nobody_with_it() {
+    model(3, || {
+        let flight = Arc::new(Flight::<u32>::new());
+        let (first, second) = (Arc::clone(&flight), Arc::clone(&flight));
+        let leaver = thread::spawn(move || {
+            let waker = Waker::noop();
+            let mut waiting = Box::pin(first.waiting());
+            let _: Poll<_> = waiting.as_mut().poll(&mut Context::from_waker(waker));
+            drop(waiting);
+        });
+        let stayer = thread::spawn(move || {
+            assert!(matches!(second.wait(), Outcome::Abandoned));
+        });
+        flight.complete(Outcome::Abandoned);
+        leaver.join().unwrap();
+        stayer.join().unwrap();
+    });
+}
