@@ -1,71 +1,92 @@
-//! What can go wrong, and how a test takes it.
+//! What can go wrong, and at which step.
 
+use std::io;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::Duration;
 
-/// Why a server is not there.
+/// Why a server could not be started or steered.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The server's binary is not installed.
-    #[error("{binary} not found; looked in {looked_in:?}")]
+    /// The server is not installed, or not where this crate looks.
+    #[error("{binary} not found; looked in {}", folders(.looked_in))]
     NotFound {
-        /// The program.
+        /// The program that was looked for.
         binary: &'static str,
-        /// The folders searched.
+        /// The folders it was looked for in, in order.
         looked_in: Vec<PathBuf>,
     },
-    /// There is no unprivileged user to run PostgreSQL as.
-    #[error("PostgreSQL refuses to run as root, and there is no user `postgres` or `nobody`")]
-    NoUser,
-    /// A step failed.
-    #[error("{step}: {reason}")]
-    Failed {
-        /// What was tried.
-        step: &'static str,
-        /// What came of it.
-        reason: String,
-    },
-    /// The server did not answer in time.
-    #[error("{server} did not answer within {waited:?}; its log says:\n{log}")]
-    NotReady {
-        /// Which server.
+    /// The caller is root and there is no other user to run the server as.
+    #[error("{server} does not run as root, and none of the users {tried:?} exists")]
+    NoAccount {
+        /// The server.
         server: &'static str,
-        /// How long it was given.
-        waited: Duration,
-        /// The end of its log.
+        /// The users that were tried.
+        tried: &'static [&'static str],
+    },
+    /// A setting given to the builder cannot be used.
+    #[error("bad setting `{name}`: {why}")]
+    BadSetting {
+        /// The setting as it was given.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A helper program such as `initdb` or `psql` failed.
+    #[error("{program} failed ({status}): {output}")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// How it ended.
+        status: ExitStatus,
+        /// What it wrote to standard output and error.
+        output: String,
+    },
+    /// The server ended while it was starting.
+    #[error("{server} ended while starting ({status}); the end of its log:\n{log}")]
+    Exited {
+        /// The server.
+        server: &'static str,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last lines of its log.
         log: String,
     },
-    /// The operating system refused.
-    #[error("{step}: {source}")]
+    /// The server did not answer in time. It was killed.
+    #[error("{server} did not answer within {waited:?}; the end of its log:\n{log}")]
+    NotReady {
+        /// The server.
+        server: &'static str,
+        /// How long it was waited for.
+        waited: Duration,
+        /// The last lines of its log.
+        log: String,
+    },
+    /// The call needs a running server and this one is down.
+    #[error("{server} is not running")]
+    NotRunning {
+        /// The server.
+        server: &'static str,
+    },
+    /// The operating system refused something.
+    #[error("{doing}: {source}")]
     Io {
-        /// What was tried.
-        step: &'static str,
-        /// Its answer.
-        source: std::io::Error,
+        /// What was being done.
+        doing: String,
+        /// What the system said.
+        source: io::Error,
     },
 }
 
 impl Error {
-    pub(crate) fn io(step: &'static str) -> impl Fn(std::io::Error) -> Self {
-        move |source| Self::Io { step, source }
+    /// Makes an I/O error that says what was being done: `.map_err(Error::io("read the log"))`.
+    pub(crate) fn io<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Error {
+        move |source| Error::Io { doing: doing.into(), source: source.into() }
     }
 }
 
-/// The server, or `None` with a loud word where its binary is missing.
-///
-/// # Panics
-/// If the server is installed and can't be started, or if it is missing and `MILLPOND_REQUIRE_SERVERS=1`.
-#[expect(clippy::print_stderr, reason = "a skipped test must be heard")]
-pub fn require<S>(server: Result<S, Error>) -> Option<S> {
-    match server {
-        Ok(server) => Some(server),
-        Err(Error::NotFound { binary, looked_in }) => {
-            let required = std::env::var("MILLPOND_REQUIRE_SERVERS").is_ok_and(|value| value == "1");
-            assert!(!required, "MILLPOND_REQUIRE_SERVERS=1, but {binary} is not in {looked_in:?}");
-            eprintln!("skipped: {binary} not found");
-            None
-        }
-        Err(error) => panic!("the server is installed and does not start: {error}"),
-    }
+fn folders(looked_in: &[PathBuf]) -> String {
+    let names: Vec<_> = looked_in.iter().map(|folder| folder.display().to_string()).collect();
+    if names.is_empty() { "no folder at all".to_owned() } else { names.join(", ") }
 }

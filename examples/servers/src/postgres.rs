@@ -1,236 +1,372 @@
 //! A private PostgreSQL server.
 
-use std::fs::{self, File};
-use std::os::unix::process::CommandExt;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use nix::unistd::{User, chown, geteuid};
-use tempfile::TempDir;
 
-use crate::binaries::folder_of;
-use crate::error::Error;
-use crate::process::{destroy, free_port, signal_tree, stop, wait_ready};
+use crate::account::Account;
+use crate::daemon::{self, Daemon, Kind};
+use crate::{Error, binaries, template};
 
-/// Settings of a server.
-#[derive(Clone, Debug)]
-#[must_use = "a builder does nothing before `start`"]
-pub struct PostgresBuilder {
-    durable: bool,
-    settings: Vec<(String, String)>,
-}
+/// How long one question to the server may take while it is starting.
+const PATIENCE: Duration = Duration::from_millis(500);
 
-impl PostgresBuilder {
-    /// Writes reach the disk before they are acknowledged. Default: they do not, which is faster and survives `kill -9` of
-    /// the server, not of the machine.
-    pub fn durable(mut self) -> Self {
-        self.durable = true;
-        self
-    }
-
-    /// One line of postgresql.conf, for example `("max_connections", "20")`. Default: PostgreSQL's.
-    pub fn setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.settings.push((name.into(), value.into()));
-        self
-    }
-
-    /// Starts the server and waits until it answers.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] where PostgreSQL is not installed; otherwise the step that failed.
-    pub fn start(self) -> Result<Postgres, Error> {
-        let bin = folder_of(&["postgres", "initdb", "pg_isready"])?;
-        let user = unprivileged_user()?;
-        let folder = TempDir::with_prefix("millpond-postgres-").map_err(Error::io("making a folder"))?;
-        if let Some(user) = &user {
-            chown(folder.path(), Some(user.uid), Some(user.gid)).map_err(|errno| Error::Failed {
-                step: "handing the folder to the server's user",
-                reason: errno.to_string(),
-            })?;
-        }
-        let data = folder.path().join("data");
-        let mut initdb = as_user(Command::new(bin.join("initdb")), user.as_ref(), folder.path());
-        let output = initdb
-            .args([
-                "--username=postgres",
-                "--auth=trust",
-                "--encoding=UTF8",
-                "--locale=C",
-                "--no-sync",
-                "--pgdata",
-            ])
-            .arg(&data)
-            .output()
-            .map_err(Error::io("initdb"))?;
-        if !output.status.success() {
-            let reason = String::from_utf8_lossy(&output.stderr).into_owned();
-            return Err(Error::Failed { step: "initdb", reason });
-        }
-        let mut settings = self.settings;
-        if !self.durable {
-            // Commits still reach the kernel, so they survive a kill of the server.
-            for (name, value) in [("fsync", "off"), ("full_page_writes", "off")] {
-                settings.push((name.into(), value.into()));
-            }
-        }
-        let mut server = Postgres { child: None, port: free_port()?, bin, user, data, settings, folder };
-        server.launch()?;
-        Ok(server)
-    }
-}
-
-/// A running server of one's own; stopped and removed on drop.
+/// A running PostgreSQL server of one's own; dropping it ends the server and deletes its data.
 ///
-/// One superuser `postgres`, trusted on loopback, and one database `postgres`.
+/// The superuser is `postgres` with a random password; [`url`](Self::url) carries both.
+///
+/// All methods take `&self`, so a test may share the server between threads. Each blocks until what it says is
+/// done.
 #[derive(Debug)]
 pub struct Postgres {
-    child: Option<Child>,
-    port: u16,
-    bin: PathBuf,
-    user: Option<User>,
-    data: PathBuf,
-    settings: Vec<(String, String)>,
-    // Last: removed after the server has ended.
-    folder: TempDir,
+    daemon: Daemon<PostgresKind>,
 }
 
 impl Postgres {
-    /// Starts a server with the default settings.
+    /// Starts a server with the default settings. Takes about 0.2 s, the first time on a machine about 2 s.
     ///
     /// # Errors
-    /// [`Error::NotFound`] where PostgreSQL is not installed; otherwise the step that failed.
+    /// [`Error::NotFound`] where PostgreSQL is not installed; others when it does not start.
     pub fn start() -> Result<Self, Error> {
         Self::builder().start()
     }
 
-    /// Settings of a server.
+    /// A server with other settings.
     pub fn builder() -> PostgresBuilder {
-        PostgresBuilder { durable: false, settings: Vec::new() }
+        PostgresBuilder {
+            binaries: None,
+            durable: false,
+            max_connections: 100,
+            config: Vec::new(),
+            databases: Vec::new(),
+            start_timeout: Duration::from_secs(60),
+        }
     }
 
-    /// `postgres://postgres@127.0.0.1:PORT/postgres`.
+    /// The URL of the database `postgres`, with user and password. It stays the same over restarts.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+        self.url_of("postgres")
     }
 
-    /// The port, the same for the server's whole life.
+    /// The URL of another database, such as one made by [`PostgresBuilder::database`].
+    #[must_use]
+    pub fn url_of(&self, database: &str) -> String {
+        format!("postgres://postgres:{}@127.0.0.1:{}/{database}", self.daemon.kind().password, self.port())
+    }
+
+    /// The port on 127.0.0.1. It stays the same over restarts.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.daemon.port()
     }
 
-    /// The main process, while the server runs.
+    /// The superuser's password.
+    #[must_use]
+    pub fn password(&self) -> &str {
+        &self.daemon.kind().password
+    }
+
+    /// The process number of the server's first process, or `None` when it is down.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+        self.daemon.pid()
     }
 
-    /// Ends the server with a fast shutdown; connections are cut. It can be started again.
-    pub fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            stop(&mut child, Signal::SIGINT);
-        }
+    /// Whether the server's first process is there. A paused server is running.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.pid().is_some()
     }
 
-    /// `kill -9` of the server and all its backends.
-    pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            destroy(&mut child);
-        }
+    /// The server's folder; it goes when the server is dropped.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        self.daemon.home()
     }
 
-    /// Freezes the server and its backends: connections stay open and nothing answers.
-    pub fn pause(&self) {
-        if let Some(pid) = self.pid() {
-            signal_tree(pid, Signal::SIGSTOP);
-        }
-    }
-
-    /// Ends a [`pause`](Self::pause).
-    pub fn resume(&self) {
-        if let Some(pid) = self.pid() {
-            signal_tree(pid, Signal::SIGCONT);
-        }
-    }
-
-    /// Starts the server again on the same port with the same data, after [`kill`](Self::kill) or [`stop`](Self::stop);
-    /// stops it first if it runs.
-    ///
-    /// # Errors
-    /// If it does not come up.
-    pub fn restart(&mut self) -> Result<(), Error> {
-        self.stop();
-        self.launch()
-    }
-
-    fn launch(&mut self) -> Result<(), Error> {
-        let path = self.folder.path().join("log");
-        let log =
-            File::options().create(true).append(true).open(&path).map_err(Error::io("opening the log"))?;
-        let errors = log.try_clone().map_err(Error::io("opening the log"))?;
-        let mut command =
-            as_user(Command::new(self.bin.join("postgres")), self.user.as_ref(), self.folder.path());
-        command.arg("-D").arg(&self.data).arg("-p").arg(self.port.to_string());
-        command.args(["-c", "listen_addresses=127.0.0.1", "-c"]);
-        command.arg(format!("unix_socket_directories={}", self.folder.path().display()));
-        for (name, value) in &self.settings {
-            command.arg("-c").arg(format!("{name}={value}"));
-        }
-        // A group of its own: ^C in a terminal must not end it before those who use it.
-        let child =
-            command.stdout(log).stderr(errors).process_group(0).spawn().map_err(Error::io("postgres"))?;
-        let child = self.child.insert(child);
-        let (bin, port) = (&self.bin, self.port.to_string());
-        let ready = || {
-            let answer = Command::new(bin.join("pg_isready"))
-                .args(["-q", "-t", "1", "-U", "postgres", "-d", "postgres", "-h", "127.0.0.1", "-p", &port])
-                .stdout(Stdio::null())
-                .status();
-            answer.is_ok_and(|status| status.success())
-        };
-        wait_ready("postgres", child, &path, ready)
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            signal_tree(child.id(), Signal::SIGCONT);
-            // Immediate shutdown: the data goes anyway.
-            stop(&mut child, Signal::SIGQUIT);
-        }
-    }
-}
-
-/// PostgreSQL refuses to run as root: whom to run it as, if we are.
-fn unprivileged_user() -> Result<Option<User>, Error> {
-    if !geteuid().is_root() {
-        return Ok(None);
-    }
-    for name in ["postgres", "nobody"] {
-        if let Ok(Some(user)) = User::from_name(name) {
-            return Ok(Some(user));
-        }
-    }
-    Err(Error::NoUser)
-}
-
-fn as_user(mut command: Command, user: Option<&User>, folder: &Path) -> Command {
-    if let Some(user) = user {
-        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
-    }
-    // Wherever we stand may be closed to that user.
-    command.current_dir(folder).env("HOME", folder).env("LC_ALL", "C").stdin(Stdio::null());
-    command
-}
-
-/// The end of the server's log, for messages.
-impl Postgres {
-    /// All that the server has logged.
+    /// Everything the server has logged so far.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        self.daemon.log()
     }
+
+    /// Shuts the server down in order: connections are closed, data is written. Does nothing when it is down.
+    ///
+    /// # Errors
+    /// When the operating system refuses to send a signal.
+    pub fn stop(&self) -> Result<(), Error> {
+        self.daemon.stop()
+    }
+
+    /// `kill -9` for every process of the server at once, as a crash does. Does nothing when it is down.
+    ///
+    /// Committed data survives, also with the default `fsync=off`: that setting matters only when the whole
+    /// machine crashes.
+    ///
+    /// # Errors
+    /// When the operating system refuses to send a signal.
+    pub fn kill(&self) -> Result<(), Error> {
+        self.daemon.kill()
+    }
+
+    /// Freezes every process of the server. Clients can still connect, and then hear nothing, as with a dead host
+    /// or a network that swallows packets.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`] when the server is down.
+    pub fn pause(&self) -> Result<(), Error> {
+        self.daemon.pause()
+    }
+
+    /// Thaws a paused server; it goes on where it was.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`] when the server is down.
+    pub fn resume(&self) -> Result<(), Error> {
+        self.daemon.resume()
+    }
+
+    /// Starts the server again on the same port with the same data, after shutting it down if it is up. Returns
+    /// once it answers, which after [`kill`](Self::kill) means once it has recovered.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start). The server is down then, and may be restarted once more.
+    pub fn restart(&self) -> Result<(), Error> {
+        self.daemon.restart()
+    }
+
+    /// Runs SQL in the database `postgres` through `psql` and returns its rows, one a line, columns parted by `|`.
+    ///
+    /// For what a test does from the side, such as `pg_terminate_backend`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where `psql` is not installed beside the server, [`Error::Program`] with the server's
+    /// message when a statement fails.
+    pub fn psql(&self, sql: &str) -> Result<String, Error> {
+        let folder = &self.daemon.kind().binaries;
+        let found = binaries::folder_with(Some(folder), &["psql"]);
+        let psql = found.or_else(|_| binaries::folder_with(None, &["psql"]))?.join("psql");
+        let mut command = Command::new(psql);
+        template::clean_environment(&mut command);
+        command
+            .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1"])
+            .args(["--no-password", "--host=127.0.0.1", "--username=postgres", "--dbname=postgres"])
+            .arg(format!("--port={}", self.port()))
+            .arg(format!("--command={sql}"))
+            .env("PGPASSWORD", self.password())
+            .env("PGCONNECT_TIMEOUT", "10")
+            .stdin(Stdio::null());
+        let output = command.output().map_err(Error::io("run psql"))?;
+        template::check("psql", &output).map(|text| text.trim_end().to_owned())
+    }
+}
+
+/// The settings of a [`Postgres`] server.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct PostgresBuilder {
+    binaries: Option<PathBuf>,
+    durable: bool,
+    max_connections: u32,
+    config: Vec<(String, String)>,
+    databases: Vec<String>,
+    start_timeout: Duration,
+}
+
+impl PostgresBuilder {
+    /// Takes `postgres` and `initdb` from this folder and no other. By default `PATH` and the usual folders are
+    /// searched.
+    pub fn binaries_in(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.binaries = Some(folder.into());
+        self
+    }
+
+    /// Whether commits wait for the disk (`fsync`). Off by default: the data is thrown away with the server.
+    pub fn durable(mut self, durable: bool) -> Self {
+        self.durable = durable;
+        self
+    }
+
+    /// How many connections the server takes. 100 by default; 3 of them are kept for superusers.
+    pub fn max_connections(mut self, connections: u32) -> Self {
+        self.max_connections = connections;
+        self
+    }
+
+    /// One more line of `postgresql.conf`, such as `("idle_session_timeout", "1s")`. Later lines win.
+    pub fn config(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.config.push((name.into(), value.into()));
+        self
+    }
+
+    /// Makes this database before the server starts. Names are lower-case letters, digits and underscores.
+    pub fn database(mut self, name: impl Into<String>) -> Self {
+        self.databases.push(name.into());
+        self
+    }
+
+    /// Makes all of these databases; see [`database`](Self::database).
+    pub fn databases<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.databases.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// How long the server may take until it answers, at each start. 60 s by default.
+    pub fn start_timeout(mut self, limit: Duration) -> Self {
+        self.start_timeout = limit;
+        self
+    }
+
+    /// Starts the server and returns once it answers.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where PostgreSQL is not installed, [`Error::BadSetting`] for a setting that cannot be
+    /// written down, [`Error::Exited`] with the server's log for one that the server rejects.
+    pub fn start(self) -> Result<Postgres, Error> {
+        self.check_settings()?;
+        let folder = binaries::folder_with(self.binaries.as_deref(), &["postgres", "initdb"])?;
+        let account = Account::for_server(PostgresKind::NAME, &["postgres", "nobody"])?;
+        let home = daemon::make_home(PostgresKind::NAME, account)?;
+        let data = home.path().join("data");
+        let password = template::make_cluster(&folder, account, &data)?;
+        make_databases(&folder, account, &data, &self.databases)?;
+
+        let on_off = |on| if on { "on" } else { "off" };
+        let mut config: Vec<(String, String)> = [
+            ("listen_addresses", "127.0.0.1"),
+            // Loopback only: a socket file would need a short path, and nothing here uses one.
+            ("unix_socket_directories", ""),
+            ("fsync", on_off(self.durable)),
+            // On also without fsync: `kill -9` can leave half a page in the system's cache.
+            ("full_page_writes", "on"),
+            ("shared_buffers", "32MB"),
+            // Shared memory as files in the folder: nothing stays in /dev/shm after `kill -9`.
+            ("dynamic_shared_memory_type", "mmap"),
+            ("timezone", "UTC"),
+            ("log_timezone", "UTC"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        config.push(("max_connections".to_owned(), self.max_connections.to_string()));
+        config.extend(self.config);
+        let kind = PostgresKind { binaries: folder, password, config };
+        Ok(Postgres { daemon: Daemon::start(kind, account, home, self.start_timeout)? })
+    }
+
+    fn check_settings(&self) -> Result<(), Error> {
+        let bad = |name: &str, why| Err(Error::BadSetting { name: name.to_owned(), why });
+        for (name, value) in &self.config {
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+            if name.is_empty() || !name.chars().all(plain) {
+                return bad(name, "a setting's name is letters, digits, underscores and dots");
+            }
+            if name == "port" || name == "listen_addresses" {
+                return bad(name, "the server's address is chosen by this crate");
+            }
+            if value.contains('\0') {
+                return bad(name, "a value cannot hold a NUL");
+            }
+        }
+        for name in &self.databases {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            if name.is_empty() || name.len() > 63 || !name.chars().all(plain) {
+                return bad(name, "a database's name is 1 to 63 lower-case letters, digits and underscores");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes databases in a cluster that is not running, in the server's single-user mode: it needs no client program.
+fn make_databases(binaries: &Path, account: Account, data: &Path, names: &[String]) -> Result<(), Error> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut command = Command::new(binaries.join("postgres"));
+    command.args([
+        "--single",
+        "-c",
+        "fsync=off",
+        "-c",
+        "exit_on_error=on",
+        "-c",
+        "dynamic_shared_memory_type=mmap",
+    ]);
+    command.arg("-D").arg(data).arg("postgres");
+    template::clean_environment(&mut command);
+    command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    account.apply(&mut command);
+    let mut process = command.spawn().map_err(Error::io("run postgres --single"))?;
+    if let Some(mut input) = process.stdin.take() {
+        let sql: String = names.iter().map(|name| format!("CREATE DATABASE \"{name}\"\n")).collect();
+        // If it has already ended, its status and output say why.
+        let _ = input.write_all(sql.as_bytes());
+    }
+    let output = process.wait_with_output().map_err(Error::io("run postgres --single"))?;
+    template::check("postgres --single", &output).map(drop)
+}
+
+#[derive(Debug)]
+struct PostgresKind {
+    binaries: PathBuf,
+    password: String,
+    config: Vec<(String, String)>,
+}
+
+impl Kind for PostgresKind {
+    const NAME: &'static str = "postgres";
+    const STOP: Signal = Signal::SIGINT;
+    const END: Signal = Signal::SIGQUIT;
+
+    fn command(&self, home: &Path, port: u16) -> Command {
+        let mut command = Command::new(self.binaries.join("postgres"));
+        template::clean_environment(&mut command);
+        command.arg("-D").arg(home.join("data")).arg("-c").arg(format!("port={port}"));
+        for (name, value) in &self.config {
+            command.arg("-c").arg(format!("{name}={value}"));
+        }
+        command
+    }
+
+    /// The server itself says "ready" in its process file, and answers a client's first message by asking for a
+    /// password. The file makes sure that it is this server that answers, and not another on the same port.
+    fn answers(&self, home: &Path, port: u16, pid: u32) -> bool {
+        let Ok(file) = fs::read_to_string(home.join("data/postmaster.pid")) else { return false };
+        let lines: Vec<&str> = file.lines().map(str::trim).collect();
+        let own = lines.first().is_some_and(|line| *line == pid.to_string());
+        own && lines.get(7) == Some(&"ready") && asks_for_password(port).unwrap_or(false)
+    }
+
+    /// A killed server leaves a few bytes of System V shared memory, of which a system has only so many pieces.
+    /// A restart takes them over; for a server that will not restart they are removed here.
+    fn sweep(&self, home: &Path) {
+        let Ok(file) = fs::read_to_string(home.join("data/postmaster.pid")) else { return };
+        let segment = file.lines().nth(6).and_then(|line| line.split_ascii_whitespace().nth(1));
+        if let Some(segment) = segment {
+            let quiet = Command::new("ipcrm").args(["-m", segment]).stderr(Stdio::null()).status();
+            drop(quiet);
+        }
+    }
+}
+
+/// Sends the start of a PostgreSQL session (protocol 3.0) and looks at the kind of the answer: `R` is a request
+/// for authentication; a server that is still starting sends `E`.
+fn asks_for_password(port: u16) -> std::io::Result<bool> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let body = b"\x00\x03\x00\x00user\0postgres\0database\0postgres\0\0";
+    let mut message = Vec::from(u32::try_from(body.len() + 4).unwrap_or(u32::MAX).to_be_bytes());
+    message.extend_from_slice(body);
+    stream.write_all(&message)?;
+    let mut kind = [0];
+    stream.read_exact(&mut kind)?;
+    Ok(kind == *b"R")
 }

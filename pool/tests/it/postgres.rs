@@ -27,7 +27,7 @@ async fn poll_until_served(pool: &Pool<SqlxPostgres>) -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn survives_kill_and_terminated_backends() {
-    let Some(mut server) = require(Postgres::start()) else { return };
+    let Some(server) = require(Postgres::start()) else { return };
     let manager = SqlxPostgres::new(options(&server));
     let pool = Pool::builder(manager).max_size(4).validation_bypass(Duration::ZERO).build().unwrap();
     assert_eq!(one(&pool).await.unwrap(), 1);
@@ -46,7 +46,7 @@ async fn survives_kill_and_terminated_backends() {
     drop(other);
 
     // The server dies: the real error, soon; and all is well once it is back.
-    server.kill();
+    server.kill().unwrap();
     let began = Instant::now();
     let error = one(&pool).await.unwrap_err();
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
@@ -71,13 +71,13 @@ async fn t30_a_frozen_server_holds_nobody() {
         .build()
         .unwrap();
     assert_eq!(one(&pool).await.unwrap(), 1);
-    server.pause();
+    server.pause().unwrap();
     for _ in 0..3 {
         let began = Instant::now();
         assert!(one(&pool).await.is_err());
         assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
     }
-    server.resume();
+    server.resume().unwrap();
     poll_until_served(&pool).await;
 }
 

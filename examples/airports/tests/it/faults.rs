@@ -11,7 +11,7 @@ use crate::support::start;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_database_costs_503s_and_nothing_else() {
-    let Some(mut server) = require(Postgres::start()) else { return };
+    let Some(server) = require(Postgres::start()) else { return };
     let url = server.url();
     let service = Arc::new(start(&["--database", &url, "--acquire-timeout", "1s"]).await);
     let codes: Arc<Vec<String>> =
@@ -39,7 +39,7 @@ async fn a_killed_database_costs_503s_and_nothing_else() {
             })
         })
         .collect();
-    server.kill();
+    server.kill().unwrap();
     assert_eq!(service.get("/airports/KJFK").await.status(), 200, "cached");
     assert_eq!(service.get("/health").await.status(), 503);
     server.restart().unwrap();
