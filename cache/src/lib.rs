@@ -42,6 +42,7 @@ mod pin;
 /// The eviction policy: knows slots, hashes and weights; no key, no value, no lock, no clock.
 #[doc(hidden)]
 pub mod policy;
+mod prefetch;
 mod reclaim;
 mod removal;
 mod stats;

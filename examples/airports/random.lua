@@ -1,10 +1,14 @@
--- Random airports of the United States' local identifiers: most exist, all are valid codes.
-local digits = "0123456789"
-local letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-local function pick(from)
-  local n = math.random(#from)
-  return from:sub(n, n)
+-- Random airports of the bundled file, read from the repository's root.
+local codes = {}
+local file = assert(io.popen("gzip -dc examples/airports/data/airports.csv.gz"))
+for line in file:lines() do
+  local code = line:match('^"([A-Z0-9_][A-Z0-9_][A-Z0-9_][A-Z0-9_])"')
+  if code then
+    codes[#codes + 1] = code
+  end
 end
+file:close()
+math.randomseed(os.time())
 request = function()
-  return wrk.format("GET", "/airports/" .. pick(digits) .. pick(digits) .. pick(letters) .. pick(letters))
+  return wrk.format("GET", "/airports/" .. codes[math.random(#codes)])
 end

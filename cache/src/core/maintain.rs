@@ -24,7 +24,9 @@ impl<K, V, S> Core<K, V, S> {
         let now = self.ticks.now();
         for &id in ids {
             if locked.times(id).is_some_and(|times| times.expired(now)) {
-                self.unlink(locked, id);
+                let weight = u64::from(locked.weight_of(id));
+                locked.expire(id);
+                self.budget.give(weight);
                 if self.watched() {
                     removed.push((id, RemovalCause::Expired));
                 }

@@ -305,7 +305,9 @@ where
         // Before the lock: this may evict in other shards.
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.low(), |candidate| *candidate == fresh.key);
         let mut credit = self.gather(index, u64::from(fresh.weight), find);
+        self.shards[index].prefetch(&pin, hash.low());
         let mut locked = self.shards[index].lock();
+        locked.prefetch(hash.low());
         self.flights[index].detach(hash, &fresh.key);
         let old = find(&locked);
         self.link(&mut locked, old, fresh, &mut credit, &mut removed);

@@ -6,4 +6,10 @@ use super::header::Header;
 pub trait Entries {
     /// The header of an entry that is inserted and not yet evicted or removed.
     fn header(&self, slot: u32) -> &Header;
+
+    /// Says that the header will be looked at soon.
+    #[inline]
+    fn prefetch(&self, slot: u32) {
+        let _ = slot;
+    }
 }

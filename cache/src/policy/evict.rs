@@ -51,7 +51,37 @@ impl Policy {
             }
         };
         self.overflow(entries);
+        self.look_ahead(entries);
         Some(evicted)
+    }
+
+    /// Asks for the memory that the next eviction will visit. The heads' headers were asked for when they were second.
+    #[inline]
+    fn look_ahead<E: Entries + ?Sized>(&self, entries: &E) {
+        for region in [Region::Window, Region::Probation] {
+            let Some(head) = self.lists.list(region).head() else { continue };
+            self.prefetch(entries.header(head).hash);
+            if let Some(second) = self.lists.next(head) {
+                entries.prefetch(second);
+                self.lists.prefetch(second);
+            }
+        }
+    }
+
+    /// Asks for what is remembered of a key.
+    #[inline]
+    pub fn prefetch(&self, hash: u32) {
+        let hash = self.spread.of(hash);
+        self.sketch.prefetch(hash);
+        self.ghosts.prefetch(hash);
+    }
+
+    /// The entries one of which the next eviction is likely to take.
+    #[inline]
+    pub fn next_victims(&self) -> impl Iterator<Item = u32> + use<> {
+        let (candidate, victim) =
+            (self.lists.list(Region::Window).head(), self.lists.list(Region::Probation).head());
+        candidate.into_iter().chain(victim)
     }
 
     /// Tells the policy that nothing has to go: the cache is still filling.

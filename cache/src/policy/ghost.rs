@@ -4,6 +4,8 @@
 //! the oldest of its set. No key is kept, so it cannot grow or be attacked; a wrong match needs the same set and the same
 //! 16-bit tag. (One slot for each hash, always overwritten, forgets a third of what it should keep.)
 
+use crate::prefetch::prefetch;
+
 /// Bits of a stamp.
 const STAMP_BITS: u32 = 15;
 const STAMP_MASK: u32 = (1 << STAMP_BITS) - 1;
@@ -72,6 +74,15 @@ impl Ghosts {
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.sets.len() * WAYS
+    }
+
+    /// Says that a key will be remembered or recalled soon.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        let last = self.sets.len().wrapping_sub(1);
+        if let Some(set) = self.sets.get((hash >> 16) as usize & last) {
+            prefetch(set);
+        }
     }
 
     #[inline]

@@ -5,6 +5,7 @@
 
 use super::chunked::Chunked;
 use super::region::Region;
+use crate::prefetch::prefetch;
 
 /// No slot.
 pub(super) const NONE: u32 = u32::MAX;
@@ -75,6 +76,18 @@ impl Lists {
     #[inline]
     pub(super) fn is_weighted(&self) -> bool {
         self.weights.is_some()
+    }
+
+    /// The slot behind one that is in a list.
+    #[inline]
+    pub(super) fn next(&self, slot: u32) -> Option<u32> {
+        Some(self.links.get(slot).next).filter(|&next| next != NONE)
+    }
+
+    /// Says that a slot's links will be used soon.
+    #[inline]
+    pub(super) fn prefetch(&self, slot: u32) {
+        prefetch(self.links.get(slot));
     }
 
     /// The weight last set for a slot; stays readable after the entry was unlinked, until the slot is used again.

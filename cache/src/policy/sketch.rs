@@ -10,6 +10,8 @@
 //! points of hit ratio. The count of additions after a halving needs the number of odd counters; it is known when the
 //! last block is done, long before the count matters again.
 
+use crate::prefetch::prefetch;
+
 /// The table has at least this many words, so that a tiny cache still has counters to tell its keys apart.
 const MIN_WORDS: u64 = 256;
 /// A halving is due after this many additions for each entry of the capacity.
@@ -86,6 +88,14 @@ impl Sketch {
 
     fn set_sample(&mut self, entries: u64) {
         self.sample = entries.max(MIN_WORDS).saturating_mul(SAMPLE_FACTOR);
+    }
+
+    /// Says that a key will be counted or estimated soon.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        if self.started() {
+            self.table.prefetch(hash);
+        }
     }
 
     /// Counts one use.
@@ -227,6 +237,13 @@ impl Table {
         // `align_offset` may decline to answer; alignment is a matter of speed only.
         let offset = if offset < WORDS_PER_BLOCK { offset } else { 0 };
         Self { words, offset, blocks }
+    }
+
+    #[inline]
+    fn prefetch(&self, hash: u64) {
+        if let Some(word) = self.words.get(self.offset + self.index(hash) * WORDS_PER_BLOCK) {
+            prefetch(word);
+        }
     }
 
     #[inline]

@@ -12,6 +12,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::policy::{Entries, Header};
+use crate::prefetch::prefetch;
 
 /// Chunks aim at this size: large enough that a directory entry costs nothing per cell, small enough for a small cache.
 const CHUNK_BYTES: usize = 32 * 1024;
@@ -92,6 +93,11 @@ impl Entries for Cells {
         // the header of a cell is only rewritten by the holder of the shard's lock while nobody can refer to the cell.
         unsafe { &*self.address(slot).cast::<Header>() }
     }
+
+    #[inline]
+    fn prefetch(&self, slot: u32) {
+        prefetch(self.address(slot));
+    }
 }
 
 impl Allocator {
@@ -106,6 +112,12 @@ impl Allocator {
         }
         self.next = id.checked_add(1).expect("a shard holds at most 2^32 - 1 entries");
         id
+    }
+
+    /// The cell that [`Allocator::take`] is about to give out, if it was used before.
+    #[inline]
+    pub(crate) fn peek(&self) -> Option<u32> {
+        self.free.last().copied()
     }
 
     /// Gives a cell back. The caller has moved its contents out, and no reader can reach it.

@@ -19,7 +19,7 @@ use super::limbo::Limbo;
 use super::node::{Node, Nodes};
 use super::table::Table;
 use super::times::{Times, TimesTable};
-use crate::policy::{Activity, Config, Header, Policy};
+use crate::policy::{Activity, Config, Entries, Header, Policy};
 use crate::reclaim::{self, Pinned};
 use crate::sync::{AtomicPtr, AtomicU32, Mutex, MutexGuard, Ordering, fence};
 
@@ -253,6 +253,12 @@ impl<K, V> Shard<K, V> {
             .or_else(|| self.draining(pin).and_then(|draining| draining.find(hash, check)))
     }
 
+    /// Says that a key will be written soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, pin: &Pinned, hash: u32) {
+        self.table(pin).prefetch(hash);
+    }
+
     /// Takes the lock.
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_, K, V> {
@@ -363,7 +369,14 @@ impl<'s, K, V> Locked<'s, K, V> {
         self.node(id).header.hash
     }
 
+    /// Says that a key will be inserted soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u32) {
+        self.state.policy.prefetch(hash);
+    }
+
     /// Finds a key.
+    #[inline]
     pub(crate) fn find(&self, hash: u32, is_key: impl Fn(&K) -> bool) -> Option<u32> {
         let check = |id| is_key(&self.node(id).key).then_some(id);
         self.table().find(hash, check).or_else(|| self.draining()?.find(hash, check))
@@ -428,6 +441,13 @@ impl<'s, K, V> Locked<'s, K, V> {
         id
     }
 
+    /// Unlinks an entry that is past its time: its last use does not count.
+    pub(crate) fn expire(&mut self, id: u32) {
+        let state = &mut *self.state;
+        state.policy.expire(&self.shard.cells, id);
+        self.unlink(id);
+    }
+
     /// Unlinks an entry that the policy still holds.
     pub(crate) fn remove(&mut self, id: u32) {
         let state = &mut *self.state;
@@ -439,6 +459,9 @@ impl<'s, K, V> Locked<'s, K, V> {
     pub(crate) fn evict(&mut self) -> Option<u32> {
         let state = &mut *self.state;
         let id = state.policy.evict(&self.shard.cells)?;
+        for next in state.policy.next_victims() {
+            self.table().prefetch(self.hash_of(next));
+        }
         self.unlink(id);
         Some(id)
     }
@@ -542,6 +565,9 @@ impl<'s, K, V> Locked<'s, K, V> {
             self.drain_step();
         }
         self.publish_load();
+        if let Some(next) = self.state.allocator.peek() {
+            self.shard.cells.prefetch(next);
+        }
         let slack = self.state.slack;
         let limbo = &mut self.state.limbo;
         if limbo.unsealed() as usize >= (slack / 4).max(4) {

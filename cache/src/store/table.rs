@@ -11,6 +11,7 @@
 #[cfg(not(millpond_loom))]
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 
+use crate::prefetch::prefetch;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 const SLOTS: usize = 12;
@@ -161,6 +162,12 @@ impl Table {
     #[inline]
     fn next(&self, bucket: usize) -> usize {
         if bucket + 1 == self.buckets.len() { 0 } else { bucket + 1 }
+    }
+
+    /// Says that a key will be looked for soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u32) {
+        prefetch(&self.buckets[self.home(hash)]);
     }
 
     /// Calls `check` with each cell that may hold the key until it returns something.
