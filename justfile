@@ -1,47 +1,105 @@
-# The one home of commands. CI and people call the same.
+# The one home of commands. The checks themselves are steps of .ci/run, which needs no `just`.
 
 # What there is.
 default:
     @just --list
 
-# Everything that CI runs.
+# Everything that CI runs, with its rules: a missing server is a failure.
 ci:
-    bash .ci/run
+    CI=true bash .ci/run
 
-# Fast checks while working.
+# Before a commit: format, import cycles, lints.
 check:
-    cargo fmt --all --check
-    cargo clippy --workspace --all-targets --all-features -- -D warnings
+    bash .ci/run fmt layers clippy
 
-# Tests of everything but the bench; servers that are missing are skipped, loudly.
+# Formats everything.
+fmt:
+    cargo fmt --all
+
+# Lints of everything, bench too; a warning is an error.
+clippy:
+    bash .ci/run clippy
+
+# All tests of all crates with all features. Servers that are missing are skipped, loudly.
 test:
-    cargo test --all-features
+    bash .ci/run doctest test
 
-# API documentation.
+# API documentation; a broken link is an error.
 doc:
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps
+    bash .ci/run doc
 
-# The sample service on embedded SQLite.
+# The two crates on Rust 1.85 with default features.
+msrv:
+    bash .ci/run msrv
+
+# Import cycles, and files that have grown too long.
+layers:
+    bash .ci/run layers
+
+# Licences, advisories, sources of all dependencies.
+deny:
+    bash .ci/run deny
+
+# The sample service on embedded SQLite; `just airports --help` for its options.
 airports *args:
     cargo run --release -p airports -- {{args}}
 
-# Hit ratios on trace files, beside other caches.
+# Hit ratios on trace files, beside other caches and the references.
 hit-ratio *args:
-    cargo run --release -p millpond-bench -- hit-ratio {{args}}
+    cargo run --release -p millpond-bench --bin hit_ratio -- {{args}}
 
 # All measurements; writes docs/report.html and docs/benchmarks.md.
-report *args:
-    cargo run --release -p millpond-bench -- report {{args}}
+bench-report *args:
+    cargo run --release -p millpond-bench --bin millpond-bench -- report {{args}}
 
-# The slow proofs: loom here; Miri where a nightly toolchain has it.
-deep: loom miri
+# The slow proofs, each where its tools are.
+deep: loom miri sanitize fuzz
 
-# Models of the lock-free protocols, all interleavings up to a bound.
-loom:
-    RUSTFLAGS="--cfg millpond_loom" LOOM_MAX_PREEMPTIONS=3 cargo test -p millpond-cache --release --lib models
+# Models of the lock-free protocols: all interleavings up to a bound on preemptions.
+loom preemptions="3":
+    RUSTFLAGS="--cfg millpond_loom" LOOM_MAX_PREEMPTIONS={{preemptions}} \
+        cargo test -p millpond-cache --release --lib models
 
+# Undefined behaviour and data races, under both borrow models. Needs a nightly toolchain with Miri.
 miri:
-    @if cargo +nightly miri --version >/dev/null 2>&1; then \
-        MIRIFLAGS="-Zmiri-many-seeds=0..8" cargo +nightly miri test -p millpond-cache --lib; \
-        MIRIFLAGS="-Zmiri-tree-borrows" cargo +nightly miri test -p millpond-cache --lib; \
-    else echo "Miri NOT RUN: no nightly toolchain with it here"; fi
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if ! cargo +nightly miri --version >/dev/null 2>&1; then
+        echo "!!! MIRI NOT RUN: rustup toolchain install nightly --component miri,rust-src"
+        exit 0
+    fi
+    MIRIFLAGS="-Zmiri-many-seeds=0..8" cargo +nightly miri test -p millpond-cache --lib
+    MIRIFLAGS="-Zmiri-tree-borrows" cargo +nightly miri test -p millpond-cache --lib
+    cargo +nightly miri test -p millpond-pool --lib
+
+# ThreadSanitizer, AddressSanitizer and LeakSanitizer over the whole test suite of the cache. Needs nightly with rust-src.
+sanitize:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    if [ ! -d "$(rustc +nightly --print sysroot 2>/dev/null)/lib/rustlib/src/rust/library" ]; then
+        echo "!!! SANITIZERS NOT RUN: rustup toolchain install nightly --component rust-src"
+        exit 0
+    fi
+    for sanitizer in thread address; do
+        # Each in a folder of its own: the flags change every crate.
+        RUSTFLAGS="-Zsanitizer=$sanitizer" CARGO_TARGET_DIR="target/$sanitizer" \
+            cargo +nightly test -Zbuild-std --target "$host" -p millpond-cache --lib --tests
+    done
+
+# Random operations against a model, this long for each target. Needs cargo-fuzz and a nightly toolchain.
+fuzz seconds="60":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if [ ! -d cache/fuzz ]; then
+        echo "!!! NOT FUZZED: there are no fuzz targets yet; the model tests (cargo test -p millpond-cache model) are"
+        exit 0
+    fi
+    if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
+        echo "!!! NOT FUZZED: cargo install cargo-fuzz"
+        exit 0
+    fi
+    cd cache
+    for target in $(cargo +nightly fuzz list); do
+        cargo +nightly fuzz run "$target" -- -max_total_time={{seconds}}
+    done
