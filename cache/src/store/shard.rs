@@ -72,8 +72,6 @@ pub(crate) struct State<K, V> {
     cursor: usize,
     /// Next cell that the sweep for expired entries looks at.
     sweep: usize,
-    /// Limbo may hold this many before the watermark is pushed.
-    slack: usize,
     /// Length of limbo at which the next push is due.
     push_at: usize,
     _entries: PhantomData<(K, V)>,
@@ -116,7 +114,6 @@ impl<K, V> Shard<K, V> {
     pub(crate) fn new(share: u64, weighted: bool, seed: u64) -> Self {
         let expected = if weighted || share == u64::MAX { 0 } else { share };
         let (cells, allocator) = Cells::new(Node::<K, V>::LAYOUT, expected);
-        let slack = usize::try_from(share / 32).unwrap_or(usize::MAX).clamp(16, 512);
         let table = Box::new(Table::for_entries(first_table(expected)));
         Self {
             table: AtomicPtr::new(Box::into_raw(table)),
@@ -135,8 +132,7 @@ impl<K, V> Shard<K, V> {
                 retired: Vec::new(),
                 cursor: 0,
                 sweep: 0,
-                slack,
-                push_at: slack,
+                push_at: 0,
                 _entries: PhantomData,
             })),
         }
@@ -559,6 +555,12 @@ impl<'s, K, V> Locked<'s, K, V> {
         self.shard.moves.store(moves.wrapping_add(2), Ordering::Release);
     }
 
+    /// Limbo may hold this many before the watermark is pushed: in proportion to the entries, because a bound in weight says
+    /// nothing about their number.
+    fn slack(&self) -> usize {
+        (self.state.policy.len() / 32).clamp(16, 512)
+    }
+
     /// Ends a write: publishes the load, drains a little, and takes out a bounded number of dead entries.
     pub(crate) fn finish(mut self) -> Aftermath<K, V> {
         if !self.shard.draining.load(Ordering::Relaxed).is_null() {
@@ -568,7 +570,7 @@ impl<'s, K, V> Locked<'s, K, V> {
         if let Some(next) = self.state.allocator.peek() {
             self.shard.cells.prefetch(next);
         }
-        let slack = self.state.slack;
+        let slack = self.slack();
         let limbo = &mut self.state.limbo;
         if limbo.unsealed() as usize >= (slack / 4).max(4) {
             limbo.seal(reclaim::seal());
@@ -617,7 +619,7 @@ impl<'s, K, V> Locked<'s, K, V> {
             }
             state.allocator.give(id);
         }
-        state.push_at = state.limbo.len().max(state.slack);
+        state.push_at = state.limbo.len();
         state.retired.retain(|&(stamp, table)| {
             if stamp < safe {
                 // SAFETY: made by `Box::into_raw`, replaced before its stamp, and no reader can hold it any more.
