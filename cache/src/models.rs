@@ -201,6 +201,26 @@ fn models_table_update_is_never_a_miss() {
 }
 
 #[test]
+fn models_table_slot_that_is_used_again() {
+    model(3, || {
+        let shared = Arc::new((Table::for_entries(1), Cells::new()));
+        shared.1.fill(1);
+        shared.0.insert(SAME, 1);
+        let other = Arc::clone(&shared);
+        let reader = thread::spawn(move || {
+            let (table, cells) = &*other;
+            // May have seen the tag of the first and find the id of the second.
+            table.find(SAME, |id| Some(cells.look(id)));
+        });
+        let (table, cells) = &*shared;
+        assert!(table.remove(SAME, 1));
+        cells.fill(2);
+        table.insert(SAME, 2);
+        reader.join().unwrap();
+    });
+}
+
+#[test]
 fn models_table_neighbours_come_and_go() {
     model(3, || {
         // Two buckets; the home bucket is full and cell 13 has overflowed into the next.

@@ -14,7 +14,8 @@ use std::time::Duration;
 ///
 /// Time may stand still or jump; if it goes back, entries live that much longer.
 pub trait Clock: Send + Sync + 'static {
-    /// The time since a fixed moment of the clock's choice. Must be cheap and must not panic.
+    /// The time since a fixed moment of the clock's choice. Must be cheap, must not panic and must not use the cache: it is
+    /// asked under a shard's lock too.
     fn now(&self) -> Duration;
 }
 

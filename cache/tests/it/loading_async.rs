@@ -430,6 +430,31 @@ fn tasks_that_are_aborted_at_random() {
 }
 
 #[test]
+fn b20_a_waker_that_panics_leaves_nobody_asleep() {
+    struct Bomb;
+    impl Wake for Bomb {
+        fn wake(self: Arc<Self>) {
+            panic!("waker")
+        }
+    }
+    let cache: Cache<u64, u64> = Cache::new(10);
+    let (answer, answers) = oneshot::channel();
+    let mut leader = load(&cache, 1, answers.map(Result::unwrap));
+    assert!(poll(&mut leader, &Arc::default()).is_pending());
+    let bomb = Waker::from(Arc::new(Bomb));
+    let mut first = load(&cache, 1, never());
+    assert!(first.as_mut().poll(&mut Context::from_waker(&bomb)).is_pending());
+    let alarm = Arc::new(Alarm::default());
+    let mut second = load(&cache, 1, never());
+    assert!(poll(&mut second, &alarm).is_pending());
+    answer.send(1).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| poll(&mut leader, &Arc::default()))).is_err());
+    assert_eq!(alarm.rings(), 1);
+    assert_eq!(poll(&mut second, &alarm), Poll::Ready(1));
+    assert_eq!((cache.get(&1), cache.loads_in_flight()), (Some(1), 0));
+}
+
+#[test]
 fn wakers_run_outside_of_locks() {
     /// Uses the cache when woken.
     struct Reentrant(Cache<u64, u64>);
