@@ -1,0 +1,24 @@
+//! `moka::sync::Cache`, with ahash.
+
+use super::Subject;
+
+pub(crate) struct Moka(moka::sync::Cache<u64, u64, ahash::RandomState>);
+
+impl Subject for Moka {
+    const NAME: &'static str = "moka";
+
+    fn new(capacity: usize) -> Self {
+        let builder = moka::sync::Cache::builder().max_capacity(capacity as u64);
+        Self(builder.build_with_hasher(ahash::RandomState::new()))
+    }
+
+    #[inline]
+    fn get(&self, key: u64) -> Option<u64> {
+        self.0.get(&key)
+    }
+
+    #[inline]
+    fn insert(&self, key: u64, value: u64) {
+        self.0.insert(key, value);
+    }
+}
