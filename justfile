@@ -8,9 +8,9 @@ default:
 ci:
     CI=true bash .ci/run
 
-# Before a commit: format, import cycles, lints.
+# Before a commit: format, import cycles, links, lints.
 check:
-    bash .ci/run fmt layers clippy
+    bash .ci/run fmt layers docs clippy
 
 # Formats everything.
 fmt:

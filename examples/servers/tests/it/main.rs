@@ -5,3 +5,4 @@ mod owner_dies;
 mod postgres;
 mod redis;
 mod support;
+mod template;
