@@ -46,11 +46,11 @@ airports *args:
 
 # Hit ratios on trace files, beside other caches and the references.
 hit-ratio *args:
-    cargo run --release -p millpond-bench --bin hit_ratio -- {{args}}
+    cargo run --release -p millpond-bench -- hit-ratio {{args}}
 
-# All measurements; writes docs/report.html and docs/benchmarks.md.
-bench-report *args:
-    cargo run --release -p millpond-bench --bin millpond-bench -- report {{args}}
+# Time per operation beside other caches, as ratios; `just throughput --help` for workloads and threads.
+throughput *args:
+    cargo run --release -p millpond-bench -- throughput {{args}}
 
 # The slow proofs, each where its tools are.
 deep: loom miri sanitize fuzz
