@@ -60,13 +60,13 @@ fn b18_nothing_leaks_under_churn_updates_and_clear() {
 fn b18_garbage_is_bounded_without_maintenance() {
     let (keys, values) = (Census::default(), Census::default());
     let cache: Pairs = Cache::builder().max_capacity(64).shards(1).build().unwrap();
-    let mut most = 0;
-    for round in 0..50 {
-        churn(&cache, &keys, &values, round, 1_000, 500);
-        most = most.max(values.alive());
-    }
-    // Other tests pin now and then, which holds our garbage back too: allow for a good deal of it.
-    assert!(most < 20_000, "{most} values alive of 64");
+    let seed = std::cell::Cell::new(0);
+    // Pins of other tests hold our garbage back too, so a good round must come, not only good ones.
+    eventually(|| {
+        seed.set(seed.get() + 1);
+        churn(&cache, &keys, &values, seed.get(), 1_000, 500);
+        values.alive() < 64 + 128
+    });
 }
 
 #[test]
