@@ -5,29 +5,36 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use crate::clock::{Clock, Time};
 use crate::config::Config;
 use crate::error::BuildError;
-use crate::inner::{Background, Inner};
+use crate::event::{Event, Listener};
+use crate::hooks::{HookFuture, Hooks};
 use crate::manager::Manager;
-use crate::pool::Pool;
-use crate::{maintenance, opener};
 
-/// Configures a [`Pool`].
+/// Configures a [`Pool`](crate::Pool).
 #[must_use = "a builder does nothing before `build`"]
-pub struct PoolBuilder<M> {
+pub struct PoolBuilder<M: Manager> {
     manager: M,
     config: Config,
+    time: Time,
+    hooks: Hooks<M::Connection, M::Error>,
+    listener: Option<Listener>,
     handle: Option<Handle>,
 }
 
-impl<M: Manager> Pool<M> {
-    /// Starts the configuration of a pool.
-    pub fn builder(manager: M) -> PoolBuilder<M> {
-        PoolBuilder { manager, config: Config::default(), handle: None }
-    }
-}
-
 impl<M: Manager> PoolBuilder<M> {
+    pub(crate) fn new(manager: M) -> Self {
+        Self {
+            manager,
+            config: Config::default(),
+            time: Time::system(),
+            hooks: Hooks::default(),
+            listener: None,
+            handle: None,
+        }
+    }
+
     /// All settings at once.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
@@ -53,7 +60,7 @@ impl<M: Manager> PoolBuilder<M> {
         self
     }
 
-    /// How long [`Pool::get`] may take in all. Default: 30 s.
+    /// How long [`Pool::get`](crate::Pool::get) may take in all. Default: 30 s.
     pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
         self.config.acquire_timeout = timeout;
         self
@@ -65,7 +72,7 @@ impl<M: Manager> PoolBuilder<M> {
         self
     }
 
-    /// How long a check or a reset may take. Default: 5 s.
+    /// How long a check, a reset or a close may take. Default: 5 s.
     pub fn validation_timeout(mut self, timeout: Duration) -> Self {
         self.config.validation_timeout = timeout;
         self
@@ -110,43 +117,98 @@ impl<M: Manager> PoolBuilder<M> {
         self
     }
 
-    /// Builds the pool. Opens nothing yet; needs no runtime.
+    /// The most callers that may wait; more are turned away with [`Error::QueueFull`](crate::Error::QueueFull). Default: any
+    /// number.
+    pub fn max_waiters(mut self, callers: impl Into<Option<usize>>) -> Self {
+        self.config.max_waiters = callers.into();
+        self
+    }
+
+    /// How long the pool waits after a failed attempt to open a connection: `first`, then twice as long each time up to
+    /// `most`, each 5 % more or less. One backoff serves the whole pool. Default: 10 ms and 200 ms. While nobody asks for
+    /// connections the pace is 5 s.
+    pub fn backoff(mut self, first: Duration, most: Duration) -> Self {
+        self.config.backoff_first = first;
+        self.config.backoff_most = most;
+        self
+    }
+
+    /// Reports a connection that is lent for longer than this, once, as [`Event::Leak`] with the place of the call, and
+    /// counts it in [`Stats::leaks`](crate::Stats::leaks). Also makes [`Pool::borrows`](crate::Pool::borrows) work. Costs a short lock and a clock
+    /// a borrow. Default: off.
+    pub fn leak_threshold(mut self, threshold: impl Into<Option<Duration>>) -> Self {
+        self.config.leak_threshold = threshold.into();
+        self
+    }
+
+    /// Where the ages of connections come from: lifetime, idleness, keepalive, validation bypass. Default: the system's
+    /// coarse clock, which counts suspension. Timeouts are tokio timers and do not ask it.
     ///
-    /// # Errors
-    /// [`BuildError`] names the setting that can't be honoured.
-    pub fn build(self) -> Result<Pool<M>, BuildError> {
-        let Config { max_size, min_idle, .. } = self.config;
-        if max_size == 0 {
-            return Err(BuildError::MaxSize);
-        }
-        if min_idle > max_size {
-            return Err(BuildError::MinIdle { min_idle, max_size });
-        }
-        if self.config.max_opening == 0 {
-            return Err(BuildError::MaxOpening);
-        }
-        let durations = [
-            ("connect_timeout", Some(self.config.connect_timeout)),
-            ("validation_timeout", Some(self.config.validation_timeout)),
-            ("idle_timeout", self.config.idle_timeout),
-            ("max_lifetime", self.config.max_lifetime),
-            ("keepalive", self.config.keepalive),
-        ];
-        for (field, duration) in durations {
-            if duration == Some(Duration::ZERO) {
-                return Err(BuildError::Zero(field));
-            }
-        }
-        let background = Background {
-            open: opener::start,
-            maintain: maintenance::start,
-            check: maintenance::check_in_background,
-        };
-        Ok(Pool::new(Inner::new(self.manager, self.config, self.handle, background)))
+    /// A test on tokio's paused time passes [`TokioClock`](crate::TokioClock), or moves a
+    /// [`ManualClock`](crate::ManualClock) by hand.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.time = Time::Custom(Box::new(clock));
+        self
+    }
+
+    /// Runs on each new connection before anybody gets it, as part of its opening: `SET` statements, a tenant's role. An
+    /// error counts as a failed attempt. Bounded by [`connect_timeout`](Self::connect_timeout).
+    pub fn after_connect<F>(mut self, hook: F) -> Self
+    where
+        F: for<'c> Fn(&'c mut M::Connection) -> HookFuture<'c, M::Error> + Send + Sync + 'static,
+    {
+        self.hooks.after_connect = Some(Box::new(hook));
+        self
+    }
+
+    /// Runs on each connection just before it is lent, new ones included, in the borrower's own time. An error discards the
+    /// connection, and the borrower gets another without losing its rank. Bounded by
+    /// [`validation_timeout`](Self::validation_timeout) and the caller's deadline. [`Pool::try_get`](crate::Pool::try_get) can't wait for it and
+    /// lends nothing.
+    pub fn before_acquire<F>(mut self, hook: F) -> Self
+    where
+        F: for<'c> Fn(&'c mut M::Connection) -> HookFuture<'c, M::Error> + Send + Sync + 'static,
+    {
+        self.hooks.before_acquire = Some(Box::new(hook));
+        self
+    }
+
+    /// Runs on each connection that comes back, in a background task, before anybody else gets it. An error discards the
+    /// connection. Bounded by [`validation_timeout`](Self::validation_timeout). Makes every return a task.
+    pub fn after_release<F>(mut self, hook: F) -> Self
+    where
+        F: for<'c> Fn(&'c mut M::Connection) -> HookFuture<'c, M::Error> + Send + Sync + 'static,
+    {
+        self.hooks.after_release = Some(Box::new(hook));
+        self
+    }
+
+    /// Who is told what happens. Called outside of all locks, on whichever thread it happens; should be quick. A panic is
+    /// contained. Default: nobody.
+    pub fn on_event(mut self, listener: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Box::new(listener));
+        self
+    }
+
+    /// What there is to build from, once the settings are known to be possible.
+    pub(crate) fn parts(self) -> Result<Parts<M>, BuildError> {
+        self.config.validate()?;
+        let Self { manager, config, time, hooks, listener, handle } = self;
+        Ok(Parts { manager, config, time, hooks, listener, handle })
     }
 }
 
-impl<M> fmt::Debug for PoolBuilder<M> {
+/// What a pool is made of.
+pub(crate) struct Parts<M: Manager> {
+    pub(crate) manager: M,
+    pub(crate) config: Config,
+    pub(crate) time: Time,
+    pub(crate) hooks: Hooks<M::Connection, M::Error>,
+    pub(crate) listener: Option<Listener>,
+    pub(crate) handle: Option<Handle>,
+}
+
+impl<M: Manager> fmt::Debug for PoolBuilder<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PoolBuilder").field("config", &self.config).finish_non_exhaustive()
     }

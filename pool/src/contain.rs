@@ -9,8 +9,16 @@ use std::task::Poll;
 pub(crate) struct Panicked;
 
 /// Runs a closure of the user's.
+#[inline]
 pub(crate) fn call<R>(f: impl FnOnce() -> R) -> Result<R, Panicked> {
-    catch_unwind(AssertUnwindSafe(f)).map_err(|_payload| Panicked)
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
+        // A payload may panic as it is dropped; that one is leaked rather than let out.
+        if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            #[expect(clippy::mem_forget, reason = "its drop may panic again, without end")]
+            std::mem::forget(another);
+        }
+        Panicked
+    })
 }
 
 /// Awaits a future of the user's. It is not polled again after a panic.

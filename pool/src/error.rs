@@ -16,6 +16,8 @@ pub enum Step {
     Connect,
     /// A connection was there and did not answer its check in time.
     Validate,
+    /// The pool was [suspended](crate::Pool::suspend).
+    Suspended,
 }
 
 impl fmt::Display for Step {
@@ -24,6 +26,7 @@ impl fmt::Display for Step {
             Self::Queue => "waiting for a connection to be returned",
             Self::Connect => "waiting for a connection to be opened",
             Self::Validate => "checking a connection",
+            Self::Suspended => "the pool is suspended",
         })
     }
 }
@@ -89,6 +92,11 @@ pub enum Error<E> {
         /// What the pool looked like.
         status: Status,
     },
+    /// As many callers wait as [`max_waiters`](crate::PoolBuilder::max_waiters) allows.
+    QueueFull {
+        /// What the pool looked like.
+        status: Status,
+    },
     /// The pool was closed.
     Closed,
 }
@@ -112,7 +120,7 @@ impl<E> Error<E> {
         match self {
             Self::Timeout { last_connect_error, .. } => last_connect_error.as_ref(),
             Self::Connect { failure, .. } => Some(failure),
-            Self::Closed => None,
+            Self::QueueFull { .. } | Self::Closed => None,
         }
     }
 }
@@ -128,6 +136,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
                 Ok(())
             }
             Self::Connect { failure, status } => write!(f, "can't connect: {failure} ({status})"),
+            Self::QueueFull { status } => write!(f, "too many wait for a connection ({status})"),
             Self::Closed => f.write_str("the pool is closed"),
         }
     }
@@ -160,4 +169,12 @@ pub enum BuildError {
     /// At least one connection must be allowed to be opened at a time.
     #[error("max_opening: must be at least 1")]
     MaxOpening,
+    /// The backoff would shrink.
+    #[error("backoff_most: {most:?} is less than backoff_first, {first:?}")]
+    Backoff {
+        /// The first delay.
+        first: Duration,
+        /// The longest.
+        most: Duration,
+    },
 }

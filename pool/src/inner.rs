@@ -1,122 +1,158 @@
 //! What the handles, guards and background tasks of one pool share.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::clock::{Ticks, Time};
 use crate::config::Config;
 use crate::contain;
-use crate::core::{After, Core, Live};
+use crate::core::{self, Entry, Was};
+use crate::event::{Event, Events};
+use crate::hooks::Hooks;
+use crate::leaks::Leaks;
 use crate::manager::Manager;
 use crate::rt::Rt;
+use crate::shelf::Slot;
 
-/// The background work that a change of the pool may call for; it stands above this file, so it is handed in.
-pub(crate) struct Background<M: Manager> {
-    /// Starts an opener.
-    pub(crate) open: fn(&Arc<Inner<M>>),
-    /// Starts the maintenance task.
+pub(crate) type Core<M> = core::Core<<M as Manager>::Connection, <M as Manager>::Error>;
+pub(crate) type After<M> = core::After<<M as Manager>::Connection, <M as Manager>::Error>;
+pub(crate) type Held<M> = core::Held<<M as Manager>::Connection>;
+
+/// What is to be done to a connection in the background.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Job {
+    Validate,
+    Reset,
+    /// The user's `after_release`.
+    Release,
+}
+
+/// What the background does for the pool; declared here and done by the files above.
+pub(crate) struct Duties<M: Manager> {
+    /// Opens a connection for a slot that is counted as opening.
+    pub(crate) open: fn(&Arc<Inner<M>>, Slot),
+    /// Works on a connection that is counted as checking.
+    pub(crate) check: fn(&Arc<Inner<M>>, Held<M>, Job),
+    /// Keeps house until the pool ends.
     pub(crate) maintain: fn(&Arc<Inner<M>>),
-    /// Starts the check of a connection.
-    pub(crate) check: fn(&Arc<Inner<M>>, Live<M::Connection>),
 }
 
 pub(crate) struct Inner<M: Manager> {
-    background: Background<M>,
-    pub(crate) manager: Arc<M>,
-    pub(crate) config: Arc<Config>,
     pub(crate) core: Core<M>,
-    pub(crate) rt: Rt,
+    pub(crate) time: Time,
     /// Whether the maintenance task runs.
     pub(crate) maintained: AtomicBool,
+    pub(crate) manager: Arc<M>,
+    pub(crate) hooks: Arc<Hooks<M::Connection, M::Error>>,
+    pub(crate) leaks: Option<Leaks>,
+    pub(crate) leaks_found: AtomicU64,
+    pub(crate) events: Events,
+    pub(crate) config: Arc<Config>,
+    pub(crate) rt: Rt,
     /// Rings when the pool is closed and when a connection leaves it.
     pub(crate) changed: Notify,
+    /// Rings when a sleeping prober should look again.
+    pub(crate) hurry: Arc<Notify>,
+    pub(crate) duties: Duties<M>,
+}
+
+/// A handle on the pool that guards hold: one for each home stack, so that threads do not meet on one reference count.
+#[repr(align(128))]
+pub(crate) struct Stem<M: Manager> {
+    pub(crate) inner: Arc<Inner<M>>,
 }
 
 impl<M: Manager> Inner<M> {
-    pub(crate) fn new(manager: M, config: Config, handle: Option<Handle>, background: Background<M>) -> Self {
-        let config = Arc::new(config);
-        Self {
-            background,
-            manager: Arc::new(manager),
-            core: Core::new(Arc::clone(&config)),
-            config,
-            rt: Rt::new(handle),
-            maintained: AtomicBool::new(false),
-            changed: Notify::new(),
-        }
+    #[inline]
+    pub(crate) fn now(&self) -> Ticks {
+        self.time.now()
     }
 
     /// Does what a change of the core left to be done.
     pub(crate) fn run(self: &Arc<Self>, after: After<M>) {
-        for _ in 0..after.open {
-            (self.background.open)(self);
+        let After::<M> { wake, dead, check, open, hurry, left, errors, wakers } = after;
+        for waiter in wake {
+            let _contained = contain::call(|| waiter.wake());
         }
-        for live in after.check {
-            (self.background.check)(self, live);
+        for slot in open {
+            (self.duties.open)(self, slot);
         }
-        for waiter in after.wake {
-            waiter.wake();
+        for held in check {
+            (self.duties.check)(self, held, Job::Validate);
         }
-        if !after.dead.is_empty() {
-            self.end(after.dead);
+        for held in dead {
+            self.events.tell(&Event::Retired);
+            self.retire(held);
         }
+        if hurry {
+            self.hurry.notify_waiters();
+        }
+        if left {
+            self.changed.notify_waiters();
+        }
+        let _contained = contain::call(|| drop(errors));
+        let _contained = contain::call(|| drop(wakers));
     }
 
-    /// Drops connections; a panic in their drop is theirs alone.
-    fn end(&self, dead: Vec<M::Connection>) {
-        for connection in dead {
-            let _contained = contain::call(|| drop(connection));
+    /// Drops a connection that was in use, and then gives up its slot.
+    pub(crate) fn end(self: &Arc<Self>, held: Held<M>, was: Was) {
+        let Held::<M> { slot, entry } = held;
+        self.events.tell(&Event::Discarded);
+        let _contained = contain::call(|| drop(entry));
+        self.run(self.core.gone(slot, was, self.now()));
+    }
+
+    /// Closes a connection that is counted as closing: at once if that takes one step, in the background otherwise.
+    fn retire(self: &Arc<Self>, held: Held<M>) {
+        let Held::<M> { slot, entry } = held;
+        let Entry { connection, .. } = *entry;
+        let closing = Closing { inner: Arc::clone(self), slot: Some(slot) };
+        let manager = Arc::clone(&self.manager);
+        let mut work: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+            // Its own way to end; a panic there changes nothing.
+            let _contained = contain::future(|| manager.close(connection)).await;
+        });
+        match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(()) => {
+                drop(work);
+                drop(closing);
+            }
+            Poll::Pending => {
+                let limit = self.config.validation_timeout;
+                self.rt.spawn_if_possible(async move {
+                    let closing = closing;
+                    let mut work = work;
+                    let _done_or_not = tokio::time::timeout(limit, work.as_mut()).await;
+                    drop(work);
+                    drop(closing);
+                });
+            }
         }
-        self.changed.notify_waiters();
     }
 
     /// Starts the maintenance task if it does not run; it ends with its runtime, or with the pool.
+    #[inline]
     pub(crate) fn maintain(self: &Arc<Self>) {
         if !self.maintained.load(Ordering::Relaxed) && !self.maintained.swap(true, Ordering::AcqRel) {
-            (self.background.maintain)(self);
+            (self.duties.maintain)(self);
         }
     }
 }
 
-/// A connection that is being checked or reset: counted as checking until it passes. Dropped otherwise, it is discarded.
-pub(crate) struct Checking<M: Manager> {
+/// A slot whose connection is being closed; free when this is dropped.
+struct Closing<M: Manager> {
     inner: Arc<Inner<M>>,
-    live: Option<Live<M::Connection>>,
+    slot: Option<Slot>,
 }
 
-impl<M: Manager> Checking<M> {
-    pub(crate) fn new(inner: &Arc<Inner<M>>, live: Live<M::Connection>) -> Self {
-        Self { inner: Arc::clone(inner), live: Some(live) }
-    }
-
-    pub(crate) fn connection(&mut self) -> &mut M::Connection {
-        &mut self.live.as_mut().expect("present until it passes").connection
-    }
-
-    /// It passed: the caller has it now, in use.
-    pub(crate) fn lend(mut self) -> Live<M::Connection> {
-        let mut live = self.live.take().expect("present until it passes");
-        self.inner.core.check_passed(&mut live, tokio::time::Instant::now());
-        live
-    }
-
-    /// It passed: to whoever is first.
-    pub(crate) fn offer(mut self) {
-        let live = self.live.take().expect("present until it passes");
-        let after = self.inner.core.check_passed_idle(live, tokio::time::Instant::now());
-        self.inner.run(after);
-    }
-}
-
-impl<M: Manager> Drop for Checking<M> {
+impl<M: Manager> Drop for Closing<M> {
     fn drop(&mut self) {
-        if let Some(live) = self.live.take() {
-            let after = self.inner.core.check_failed();
-            let _contained = contain::call(|| drop(live));
-            self.inner.run(after);
-            self.inner.changed.notify_waiters();
+        if let Some(slot) = self.slot.take() {
+            self.inner.run(self.inner.core.gone(slot, Was::Closing, self.inner.now()));
         }
     }
 }

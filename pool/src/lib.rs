@@ -38,29 +38,38 @@
 //! - `get` returns within its timeout, whatever hangs. The error tells the step and the cause.
 //! - Returning needs no runtime, no task and no allocation, and works anywhere, also while unwinding.
 
-#![forbid(unsafe_code)]
-
 mod acquire;
 mod builder;
+mod checker;
+mod clock;
 mod config;
 mod contain;
 mod core;
 mod error;
+mod event;
 mod guard;
+mod hooks;
 mod inner;
+mod leaks;
 mod maintenance;
 mod manager;
 pub mod managers;
 mod opener;
 mod pool;
 mod rt;
+mod shelf;
 mod stats;
+mod sync;
 mod waiters;
 
 pub use crate::builder::PoolBuilder;
+pub use crate::clock::{Clock, ManualClock, TokioClock};
 pub use crate::config::Config;
 pub use crate::error::{BuildError, ConnectError, ConnectFailure, Error, Step};
+pub use crate::event::Event;
 pub use crate::guard::Guard;
+pub use crate::hooks::HookFuture;
+pub use crate::leaks::Borrow;
 pub use crate::manager::{Manager, Verdict};
 pub use crate::pool::Pool;
 pub use crate::stats::{Stats, Status};

@@ -8,8 +8,10 @@ pub enum Verdict {
     Keep,
     /// It needs [`Manager::reset`] before anybody gets it.
     Reset,
-    /// It must not be used again.
+    /// It must not be used again, for a reason of its own: an open transaction, a protocol error.
     Discard,
+    /// It is dead, and its like may be: all that are idle are checked before anybody gets them.
+    Broken,
 }
 
 /// How to open, check, clean and close the connections of one kind.
@@ -23,12 +25,12 @@ pub trait Manager: Send + Sync + 'static {
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// Opens a connection. Runs in a task of its own, not in that of a borrower; bounded by
-    /// [`connect_timeout`](crate::PoolBuilder::connect_timeout).
+    /// [`connect_timeout`](crate::PoolBuilder::connect_timeout). Credentials that change are read here.
     fn connect(&self) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send;
 
-    /// Checks that an idle connection still works, at best by a round trip. Bounded by
-    /// [`validation_timeout`](crate::PoolBuilder::validation_timeout); if it does not end in time or is dropped, the
-    /// connection is discarded. Default: it works.
+    /// Checks that an idle connection still works, at best by a round trip. Runs in a background task, bounded by
+    /// [`validation_timeout`](crate::PoolBuilder::validation_timeout); if it does not end in time, the connection is
+    /// discarded. Default: it works.
     fn validate(
         &self,
         connection: &mut Self::Connection,
@@ -37,9 +39,9 @@ pub trait Manager: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Looks at a connection that is about to be lent or was just returned, without waiting: false if it is known to be
-    /// broken. Must take no more than a few hundred nanoseconds. Default: it is not.
-    fn is_open(&self, connection: &mut Self::Connection) -> bool {
+    /// Looks at a connection that is about to be lent, without waiting: false if it is known to be dead. Runs on each
+    /// borrow; must take no more than a microsecond. Default: true.
+    fn probe(&self, connection: &mut Self::Connection) -> bool {
         let _ = connection;
         true
     }
@@ -62,11 +64,11 @@ pub trait Manager: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Ends a connection in a friendly way. Runs in a background task when the pool retires one or closes; elsewhere
-    /// connections are just dropped. Default: drops it.
+    /// Ends a connection in a friendly way, when the pool retires it or closes. The first step is taken at once, the rest
+    /// in a background task, bounded by [`validation_timeout`](crate::PoolBuilder::validation_timeout); where there is no
+    /// runtime the rest is left out. Broken and discarded connections are just dropped. Default: drops it.
     fn close(&self, connection: Self::Connection) -> impl Future<Output = ()> + Send {
-        drop(connection);
-        async {}
+        async move { drop(connection) }
     }
 
     /// Whether trying again is useless: a wrong password, an unknown database. All who wait get the error at once.

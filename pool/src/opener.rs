@@ -1,68 +1,111 @@
 //! Opens connections in the background: one task for each that is counted as opening.
 //!
-//! Callers never dial. A task tries until it has a connection or nobody wants one; all tasks share one backoff, and in an
-//! outage there is one of them. Tasks hold the pool weakly: it may end under them.
+//! Callers never dial. A task tries until it has a connection or nobody wants one; all tasks share one breaker, and in an
+//! outage there is one of them. Tasks hold the pool weakly while they wait: it may end under them.
 
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::contain;
+use crate::core::{Attempt, Next};
 use crate::error::ConnectError;
+use crate::event::Event;
 use crate::inner::Inner;
 use crate::manager::Manager;
+use crate::shelf::Slot;
 
 /// The right to one of the pool's openings; given back on drop.
 struct Opening<M: Manager> {
     inner: Weak<Inner<M>>,
-    held: bool,
+    slot: Option<Slot>,
 }
 
 impl<M: Manager> Drop for Opening<M> {
     fn drop(&mut self) {
-        if let Some(inner) = self.inner.upgrade().filter(|_| self.held) {
-            inner.core.opener_lost();
+        if let Some(slot) = self.slot.take()
+            && let Some(inner) = self.inner.upgrade()
+        {
+            inner.run(inner.core.opener_lost(slot, inner.now()));
         }
     }
 }
 
 /// Starts an opener; the core has counted it.
-pub(crate) fn start<M: Manager>(inner: &Arc<Inner<M>>) {
-    let opening = Opening { inner: Arc::downgrade(inner), held: true };
+pub(crate) fn start<M: Manager>(inner: &Arc<Inner<M>>, slot: Slot) {
+    let opening = Opening { inner: Arc::downgrade(inner), slot: Some(slot) };
     inner.rt.spawn(open(opening));
 }
 
-async fn open<M: Manager>(mut opening: Opening<M>) {
+/// Waits for the moment of the next attempt. False if the opener is to end.
+async fn turn<M: Manager>(opening: &mut Opening<M>) -> bool {
     loop {
+        let Some(inner) = opening.inner.upgrade() else { return false };
+        let slot = opening.slot.take().expect("held until it is used");
+        let (next, after) = inner.core.next_attempt(slot, inner.now(), Instant::now());
+        inner.run(after);
+        let Next::At(slot, at) = next else { return false };
+        opening.slot = Some(slot);
+        if at <= Instant::now() {
+            return true;
+        }
+        let mut hurry = pin!(Notified::new(&inner));
+        drop(inner);
+        // A caller after a long silence does not wait for a pace that was meant for nobody.
+        let mut alarm = pin!(sleep_until(at));
+        std::future::poll_fn(|context| {
+            if hurry.as_mut().poll(context).is_ready() {
+                return std::task::Poll::Ready(());
+            }
+            alarm.as_mut().poll(context)
+        })
+        .await;
+    }
+}
+
+/// The bell that hurries probers, rung or not, without keeping the pool alive.
+struct Notified;
+
+impl Notified {
+    #[expect(clippy::new_ret_no_self, reason = "a future, named for what it waits for")]
+    fn new<M: Manager>(inner: &Arc<Inner<M>>) -> impl Future<Output = ()> + Send + use<M> {
+        let hurry = Arc::clone(&inner.hurry);
+        async move { hurry.notified().await }
+    }
+}
+
+async fn open<M: Manager>(mut opening: Opening<M>) {
+    while turn(&mut opening).await {
         let Some(inner) = opening.inner.upgrade() else { return };
-        let Some(at) = inner.core.next_attempt(Instant::now()) else {
-            opening.held = false;
-            return;
-        };
         let config = Arc::clone(&inner.config);
         let manager = Arc::clone(&inner.manager);
-        drop(inner);
-        if at > Instant::now() {
-            sleep_until(at).await;
-        }
-        let Some(inner) = opening.inner.upgrade() else { return };
+        let hooks = Arc::clone(&inner.hooks);
         let generation = inner.core.generation();
         // Only weakly from here on: a connect that hangs must not keep the pool.
         drop(inner);
         let began = Instant::now();
-        let result = match timeout(config.connect_timeout, contain::future(|| manager.connect())).await {
+        let work = contain::future(async || {
+            let mut connection = manager.connect().await?;
+            if let Some(hook) = &hooks.after_connect {
+                hook(&mut connection).await?;
+            }
+            Ok(connection)
+        });
+        let result = match timeout(config.connect_timeout, work).await {
             Ok(Ok(Ok(connection))) => Ok(connection),
             Ok(Ok(Err(error))) => Err(ConnectError::Manager(error)),
             Ok(Err(contain::Panicked)) => Err(ConnectError::Panicked),
             Err(_elapsed) => Err(ConnectError::TimedOut(config.connect_timeout)),
         };
         let Some(inner) = opening.inner.upgrade() else { return };
-        let now = Instant::now();
+        let took = began.elapsed();
         match result {
             Ok(connection) => {
-                opening.held = false;
-                let after = inner.core.opened(connection, generation, now - began, now);
-                inner.run(after);
+                let slot = opening.slot.take().expect("held until it is used");
+                let attempt = Attempt { connection, generation, took };
+                inner.run(inner.core.opened(slot, attempt, inner.now()));
+                inner.events.tell(&Event::Opened { took });
                 return;
             }
             Err(error) => {
@@ -72,8 +115,8 @@ async fn open<M: Manager>(mut opening: Opening<M>) {
                     }
                     ConnectError::TimedOut(_) | ConnectError::Panicked => false,
                 };
-                let after = inner.core.open_failed(error, permanent, now);
-                inner.run(after);
+                inner.events.tell(&Event::OpenFailed { error: &error, permanent });
+                inner.run(inner.core.open_failed(error, permanent, inner.now(), Instant::now()));
             }
         }
     }

@@ -1,52 +1,125 @@
 //! The pool's face: documentation and delegation.
 
 use std::fmt;
+use std::num::NonZero;
+use std::panic::Location;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::acquire::{acquire, acquire_blocking, try_acquire};
+use crate::builder::{Parts, PoolBuilder};
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{BuildError, Error};
+use crate::event::Events;
 use crate::guard::Guard;
-use crate::inner::Inner;
+use crate::inner::{Core, Duties, Inner, Stem};
+use crate::leaks::{Borrow, Leaks};
 use crate::manager::Manager;
-use crate::rt::after;
+use crate::rt::{Rt, after};
 use crate::stats::Stats;
+use crate::{checker, maintenance, opener};
 
 /// A pool of connections.
 ///
-/// A `Pool` is a handle: cloning it is cheap and gives the same pool. The pool ends when the last handle and the last
-/// [`Guard`] are gone, or when it is [closed](Pool::close).
+/// A `Pool` is a handle: cloning it is cheap and gives the same pool. When the last handle is gone, idle connections end at
+/// once and borrowed ones when they come back, as after [`close`](Pool::close).
 pub struct Pool<M: Manager> {
+    handles: Arc<Handles<M>>,
+}
+
+/// What all clones of a `Pool` share; guards and background tasks do not hold it.
+struct Handles<M: Manager> {
+    stems: Box<[Arc<Stem<M>>]>,
     inner: Arc<Inner<M>>,
 }
 
+impl<M: Manager> Drop for Handles<M> {
+    fn drop(&mut self) {
+        self.inner.run(self.inner.core.close(self.inner.now()));
+    }
+}
+
+impl<M: Manager> PoolBuilder<M> {
+    /// Builds the pool. Opens nothing yet; needs no runtime.
+    ///
+    /// # Errors
+    /// [`BuildError`] names the setting that can't be honoured.
+    pub fn build(self) -> Result<Pool<M>, BuildError> {
+        self.parts().map(Pool::new)
+    }
+}
+
+/// The most stacks of idle connections: more would make those who start to wait block more of them.
+const MOST_STACKS: usize = 8;
+
 impl<M: Manager> Clone for Pool<M> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self { handles: Arc::clone(&self.handles) }
     }
 }
 
 impl<M: Manager> Pool<M> {
-    pub(crate) fn new(inner: Inner<M>) -> Self {
-        Self { inner: Arc::new(inner) }
+    fn new(parts: Parts<M>) -> Self {
+        let Parts { manager, config, time, hooks, listener, handle } = parts;
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        // A power of two, and no more of them than there are connections to lie on them.
+        let stacks = 1 << cores.next_power_of_two().min(MOST_STACKS).min(config.max_size).ilog2();
+        let core = Core::<M>::new(
+            config.max_size,
+            stacks,
+            (config.backoff_first, config.backoff_most),
+            config.limits(),
+        );
+        let inner = Arc::new(Inner {
+            core,
+            time,
+            maintained: AtomicBool::new(false),
+            manager: Arc::new(manager),
+            hooks: Arc::new(hooks),
+            leaks: config.leak_threshold.map(Leaks::new),
+            leaks_found: AtomicU64::new(0),
+            events: Events::new(listener, config.name.as_deref()),
+            config: Arc::new(config),
+            rt: Rt::new(handle),
+            changed: Notify::new(),
+            hurry: Arc::new(Notify::new()),
+            duties: Duties { open: opener::start, check: checker::start, maintain: maintenance::start },
+        });
+        let stems = (0..stacks).map(|_| Arc::new(Stem { inner: Arc::clone(&inner) })).collect();
+        Self { handles: Arc::new(Handles { stems, inner }) }
+    }
+
+    fn inner(&self) -> &Arc<Inner<M>> {
+        &self.handles.inner
+    }
+
+    #[inline]
+    fn stem(&self) -> &Arc<Stem<M>> {
+        &self.handles.stems[self.handles.inner.core.home()]
+    }
+
+    /// Starts the configuration of a pool.
+    pub fn builder(manager: M) -> PoolBuilder<M> {
+        PoolBuilder::new(manager)
     }
 
     /// Borrows a connection; waits for one if need be, first come first served.
     ///
     /// # Errors
-    /// [`Error::Timeout`] after [`acquire_timeout`](crate::PoolBuilder::acquire_timeout), [`Error::Connect`] as soon as it is
+    /// [`Error::Timeout`] after [`acquire_timeout`](PoolBuilder::acquire_timeout), [`Error::Connect`] as soon as it is
     /// known that none can be opened, [`Error::Closed`] after [`close`](Self::close).
     ///
     /// # Cancellation
     /// The future may be dropped at any time: nobody behind in the queue is held up, and no connection is lost but one
     /// whose check was interrupted.
-    pub async fn get(&self) -> Result<Guard<M>, Error<M::Error>> {
-        let timeout = self.inner.config.acquire_timeout;
-        acquire(&self.inner, timeout).await
+    #[track_caller]
+    pub fn get(&self) -> impl Future<Output = Result<Guard<M>, Error<M::Error>>> + Send + use<'_, M> {
+        acquire(self.stem(), self.handles.inner.config.acquire_timeout, Location::caller())
     }
 
     /// As [`get`](Self::get), with a timeout of its own. `Duration::ZERO` takes only what needs no waiting.
@@ -56,14 +129,19 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Cancellation
     /// As [`get`](Self::get).
-    pub async fn get_timeout(&self, timeout: Duration) -> Result<Guard<M>, Error<M::Error>> {
-        acquire(&self.inner, timeout).await
+    #[track_caller]
+    pub fn get_timeout(
+        &self,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Guard<M>, Error<M::Error>>> + Send + use<'_, M> {
+        acquire(self.stem(), timeout, Location::caller())
     }
 
     /// A connection that is idle, used recently enough to need no check, and for which nobody waits.
     #[must_use]
+    #[track_caller]
     pub fn try_get(&self) -> Option<Guard<M>> {
-        try_acquire(&self.inner)
+        try_acquire(self.stem(), Location::caller())
     }
 
     /// As [`get`](Self::get), for a thread outside of any runtime; it shares the queue with async callers.
@@ -72,70 +150,92 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     /// As [`get`](Self::get).
+    #[track_caller]
     pub fn get_blocking(&self) -> Result<Guard<M>, Error<M::Error>> {
-        let timeout = self.inner.config.acquire_timeout;
-        acquire_blocking(&self.inner, timeout)
+        let timeout = self.inner().config.acquire_timeout;
+        acquire_blocking(self.stem(), timeout, Location::caller())
     }
 
     /// As [`get_blocking`](Self::get_blocking), with a timeout of its own.
     ///
     /// # Errors
     /// As [`get`](Self::get).
+    #[track_caller]
     pub fn get_blocking_timeout(&self, timeout: Duration) -> Result<Guard<M>, Error<M::Error>> {
-        acquire_blocking(&self.inner, timeout)
+        acquire_blocking(self.stem(), timeout, Location::caller())
     }
 
     /// What the pool holds, and what happened so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.inner.core.stats()
+        let leaks = self.inner().leaks_found.load(Ordering::Relaxed);
+        Stats { leaks, ..self.inner().core.stats() }
+    }
+
+    /// Who holds a connection now, and for how long; empty unless
+    /// [`leak_threshold`](PoolBuilder::leak_threshold) is set. Tells who blocks whom when a timeout says that all are in use.
+    #[must_use]
+    pub fn borrows(&self) -> Vec<Borrow> {
+        self.inner().leaks.as_ref().map(Leaks::borrows).unwrap_or_default()
     }
 
     /// The settings in force.
     #[must_use]
     pub fn config(&self) -> Config {
-        Config { max_size: self.stats().status.max_size, ..(*self.inner.config).clone() }
+        Config { max_size: self.stats().status.max_size, ..(*self.inner().config).clone() }
     }
 
     /// The name given at build.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        self.inner.config.name.as_deref()
+        self.inner().config.name.as_deref()
     }
 
     /// Changes the limit. Surplus idle connections end at once, surplus borrowed ones when they come back.
     pub fn resize(&self, max_size: usize) {
-        let after = self.inner.core.resize(max_size);
-        self.inner.run(after);
+        let inner = self.inner();
+        inner.run(inner.core.resize(max_size, inner.now()));
     }
 
     /// Lends no connection again that was opened before now: idle ones end at once, borrowed ones when they come back.
     /// For a failover.
     pub fn reset(&self) {
-        let after = self.inner.core.reset();
-        self.inner.run(after);
+        let inner = self.inner();
+        inner.run(inner.core.reset(inner.now()));
     }
 
-    /// Opens [`min_idle`](crate::PoolBuilder::min_idle) connections in the background without waiting for the first caller.
+    /// Lends nothing until [`resume`](Self::resume): callers wait, up to their timeouts. Borrowed connections come back as
+    /// usual. For a failover, or work on the target, that callers should outwait.
+    pub fn suspend(&self) {
+        let inner = self.inner();
+        inner.run(inner.core.suspend(true, inner.now()));
+    }
+
+    /// Ends a [`suspend`](Self::suspend): those who wait are served, in order.
+    pub fn resume(&self) {
+        let inner = self.inner();
+        inner.run(inner.core.suspend(false, inner.now()));
+    }
+
+    /// Opens [`min_idle`](PoolBuilder::min_idle) connections in the background without waiting for the first caller.
     pub fn warm_up(&self) {
-        self.inner.maintain();
-        let after = self.inner.core.replenish();
-        self.inner.run(after);
+        let inner = self.inner();
+        inner.maintain();
+        inner.run(inner.core.replenish(inner.now()));
     }
 
-    /// Lends nothing any more, tells all who wait, ends idle connections, and waits until the borrowed ones are back, for
+    /// Lends nothing any more, tells all who wait, ends idle connections, and waits until the borrowed ones are back and all are closed, for
     /// at most `deadline`. Returns how many are still out; they end when they come back.
     pub async fn close(&self, deadline: Duration) -> usize {
-        let after_close = self.inner.core.close();
-        self.inner.run(after_close);
-        self.inner.changed.notify_waiters();
-        let mut alarm = pin!(self.inner.rt.sleep_until(after(Instant::now(), deadline)));
+        let inner = self.inner();
+        inner.run(inner.core.close(inner.now()));
+        let mut alarm = pin!(inner.rt.sleep_until(after(Instant::now(), deadline)));
         loop {
-            let mut changed = pin!(self.inner.changed.notified());
+            let mut changed = pin!(inner.changed.notified());
             // Registered before the count is read: no change is missed.
             changed.as_mut().enable();
-            let status = self.inner.core.stats().status;
-            let out = status.in_use + status.checking;
+            let status = inner.core.stats().status;
+            let out = status.in_use + status.checking + status.closing;
             if out == 0 {
                 return 0;
             }
@@ -155,7 +255,7 @@ impl<M: Manager> Pool<M> {
     /// Whether the pool was closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.inner.core.is_closed()
+        self.inner().core.is_closed()
     }
 
     /// Panics unless the pool's counts agree. For tests.
@@ -164,7 +264,7 @@ impl<M: Manager> Pool<M> {
     /// If they do not, which is a bug in this crate.
     #[doc(hidden)]
     pub fn check_invariants(&self) {
-        self.inner.core.check_invariants();
+        self.inner().core.check_invariants();
     }
 }
 

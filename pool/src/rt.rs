@@ -25,22 +25,40 @@ impl Rt {
         Self { explicit, private: OnceLock::new() }
     }
 
-    fn handle(&self) -> Handle {
+    /// The runtime given at build, or the caller's, or one that was started before.
+    fn present(&self) -> Option<Handle> {
         if let Some(handle) = &self.explicit {
-            return handle.clone();
+            return Some(handle.clone());
         }
-        Handle::try_current().unwrap_or_else(|_| self.private.get_or_init(Private::start).handle.clone())
+        Handle::try_current().ok().or_else(|| self.private.get().map(|private| private.handle.clone()))
     }
 
+    fn handle(&self) -> Handle {
+        self.present().unwrap_or_else(|| self.private.get_or_init(Private::start).handle.clone())
+    }
+
+    /// Runs a task; starts a runtime for it if there is none.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         drop(self.handle().spawn(task));
     }
 
-    /// A timer that works wherever it is polled.
-    pub(crate) fn sleep_until(&self, deadline: Instant) -> Sleep {
+    /// Runs a task if there is a runtime; drops it otherwise.
+    pub(crate) fn spawn_if_possible(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(handle) = self.present() {
+            drop(handle.spawn(task));
+        }
+    }
+
+    /// Makes something that holds a timer, which then works wherever it is polled.
+    pub(crate) fn enter<R>(&self, make: impl FnOnce() -> R) -> R {
         let handle = self.handle();
         let _context = handle.enter();
-        tokio::time::sleep_until(deadline)
+        make()
+    }
+
+    /// A timer that works wherever it is polled.
+    pub(crate) fn sleep_until(&self, deadline: Instant) -> Sleep {
+        self.enter(|| tokio::time::sleep_until(deadline))
     }
 }
 

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-/// What the pool holds now. `idle + in_use + opening + checking` is never above `max_size`, unless that was just lowered.
+/// What the pool holds now. `idle + in_use + opening + checking + closing` is never above `max_size`, unless that was just
+/// lowered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
@@ -17,25 +18,28 @@ pub struct Status {
     pub opening: usize,
     /// Being checked or reset.
     pub checking: usize,
+    /// Being closed.
+    pub closing: usize,
     /// Callers that wait.
     pub waiting: usize,
 }
 
 impl Status {
-    /// Connections, those being opened included.
+    /// Connections, those being opened or closed included.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.idle + self.in_use + self.opening + self.checking
+        self.idle + self.in_use + self.opening + self.checking + self.closing
     }
 }
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { max_size, idle, in_use, opening, checking, waiting } = self;
-        write!(
-            f,
-            "{in_use} in use, {idle} idle, {opening} opening, {checking} checking of {max_size}; {waiting} waiting"
-        )
+        let Self { max_size, idle, in_use, opening, checking, closing, waiting } = self;
+        write!(f, "{in_use} in use, {idle} idle, {opening} opening, {checking} checking")?;
+        if *closing > 0 {
+            write!(f, ", {closing} closing")?;
+        }
+        write!(f, " of {max_size}; {waiting} waiting")
     }
 }
 
@@ -53,20 +57,27 @@ pub struct Stats {
     pub wait_time: Duration,
     /// Callers whose timeout passed.
     pub timeouts: u64,
+    /// Callers turned away because [`max_waiters`](crate::PoolBuilder::max_waiters) waited already.
+    pub rejected: u64,
     /// Connections opened.
     pub opened: u64,
     /// Attempts to open one that failed.
     pub connect_failures: u64,
     /// Time spent opening, in sum.
     pub connect_time: Duration,
-    /// Checks that a connection passed.
+    /// Checks and resets that a connection passed.
     pub validations: u64,
-    /// Checks that a connection failed, or did not answer in time.
+    /// Time spent in them, in sum.
+    pub validation_time: Duration,
+    /// Checks and resets that a connection failed, or did not end in time.
     pub validation_failures: u64,
-    /// Connections that the pool ended because of age, idleness or [`reset`](crate::Pool::reset).
+    /// Connections that the pool ended because of age, idleness, a lower limit, [`reset`](crate::Pool::reset) or
+    /// [`close`](crate::Pool::close).
     pub retired: u64,
     /// Connections that were ended because they were broken, unclean or discarded.
     pub discarded: u64,
     /// Connections taken out by [`Guard::detach`](crate::Guard::detach).
     pub detached: u64,
+    /// Borrows that were longer than [`leak_threshold`](crate::PoolBuilder::leak_threshold) when the pool last looked.
+    pub leaks: u64,
 }

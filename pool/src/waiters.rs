@@ -16,6 +16,14 @@ pub(crate) enum Waiter {
 }
 
 impl Waiter {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Thread(one), Self::Thread(other)) => one.id() == other.id(),
+            (Self::Task(one), Self::Task(other)) => one.will_wake(other),
+            _ => false,
+        }
+    }
+
     /// Runs the waker: never call it under a lock.
     pub(crate) fn wake(self) {
         match self {
@@ -125,7 +133,8 @@ impl<D> Waiters<D> {
         }
     }
 
-    /// Takes the delivery, which ends the ticket; otherwise stores whom to wake and hands back whom it replaces.
+    /// Takes the delivery, which ends the ticket; otherwise stores whom to wake and hands back what is to be dropped after
+    /// the unlock.
     pub(crate) fn take(&mut self, ticket: Ticket, waiter: Waiter) -> Result<D, Option<Waiter>> {
         let state = &mut self.nodes[ticket.0].state;
         match std::mem::replace(state, State::Free) {
@@ -133,11 +142,28 @@ impl<D> Waiters<D> {
                 self.free.push(ticket.0);
                 Ok(delivery)
             }
+            State::Waiting(Some(before)) if before.is_same(&waiter) => {
+                *state = State::Waiting(Some(before));
+                Err(Some(waiter))
+            }
             State::Waiting(before) => {
                 *state = State::Waiting(Some(waiter));
                 Err(before)
             }
             State::Free => unreachable!("a ticket is used once"),
+        }
+    }
+
+    /// Takes the delivery if it is there already.
+    pub(crate) fn take_if_delivered(&mut self, ticket: Ticket) -> Option<D> {
+        let state = &mut self.nodes[ticket.0].state;
+        if !matches!(state, State::Delivered(_)) {
+            return None;
+        }
+        self.free.push(ticket.0);
+        match std::mem::replace(state, State::Free) {
+            State::Delivered(delivery) => Some(delivery),
+            State::Free | State::Waiting(_) => None,
         }
     }
 

@@ -14,8 +14,10 @@ async fn t01_nothing_is_lost_whatever_the_steps_do() {
     for connect in ACTS {
         for validate in ACTS {
             for polls in 0..4 {
-                let (pool, control) =
-                    pool(|b| b.validation_bypass(Duration::ZERO).connect_timeout(Duration::from_secs(1)));
+                let (pool, control) = pool(|b| {
+                    let b = b.validation_bypass(Duration::ZERO).connect_timeout(Duration::from_secs(1));
+                    b.validation_timeout(Duration::from_secs(1))
+                });
                 // One idle connection that will need its check.
                 drop(pool.get().await.unwrap());
                 control.connect.set(connect);
@@ -71,16 +73,27 @@ async fn t11_a_late_delivery_goes_on() {
     assert_eq!(control.connects(), 1);
 }
 
-/// T31: an interrupted check discards its connection.
-#[tokio::test]
-async fn t31_an_interrupted_check_discards() {
-    let (pool, control) = pool(|b| b.validation_bypass(Duration::ZERO));
+/// T31: a caller that leaves interrupts no check; a check that times out discards.
+#[tokio::test(start_paused = true)]
+async fn t31_a_check_outlives_its_caller_and_is_bounded() {
+    let (pool, control) =
+        pool(|b| b.validation_bypass(Duration::ZERO).validation_timeout(Duration::from_secs(1)));
     let id = pool.get().await.unwrap().id;
+    control.validate.set(Act::Slow);
+    let mut caller = Box::pin(pool.get());
+    assert!(futures::poll!(&mut caller).is_pending());
+    settle().await;
+    drop(caller);
+    assert_eq!(pool.stats().status.checking, 1);
+    tokio::time::sleep(Duration::from_millis(110)).await;
+    assert_eq!((pool.stats().status.idle, pool.stats().validations), (1, 1), "it passed all the same");
     control.validate.set(Act::Hang);
     let mut caller = Box::pin(pool.get());
     assert!(futures::poll!(&mut caller).is_pending());
+    settle().await;
     drop(caller);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!((control.live(), pool.stats().validation_failures), (0, 1));
     control.validate.set(Act::Work);
     assert_ne!(pool.get().await.unwrap().id, id);
-    assert_eq!(pool.stats().validation_failures, 1);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use millpond_pool::{Manager, Pool, PoolBuilder, Verdict};
+use millpond_pool::{Manager, Pool, PoolBuilder, TokioClock, Verdict};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -156,7 +156,9 @@ pub(crate) fn pool(
 ) -> (Pool<Fake>, Arc<Control>) {
     let manager = Fake::default();
     let control = Arc::clone(&manager.0);
-    let builder = Pool::builder(manager).max_size(2).acquire_timeout(Duration::from_secs(5));
+    // Ages move with tokio's time, which most tests pause.
+    let builder =
+        Pool::builder(manager).clock(TokioClock::new()).max_size(2).acquire_timeout(Duration::from_secs(5));
     (configure(builder).build().unwrap(), control)
 }
 

@@ -1,0 +1,567 @@
+//! The accounting: how many connections there are, where each is, and who gets the next.
+//!
+//! While nobody waits, a connection goes from the shelf to a borrower and back by one compare-and-swap each ([`Core::borrow`],
+//! [`Core::put_back`]). All else happens under one lock, held for a few dozen instructions: no await, no I/O, no user code and
+//! no waker runs under it. What must happen after the unlock is handed out as [`After`]. The core knows nothing of managers,
+//! tasks or timers, so that a test can drive it by hand.
+
+mod breaker;
+mod entry;
+mod state;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::clock::Ticks;
+use crate::error::{ConnectError, ConnectFailure};
+use crate::shelf::{Shelf, Slot};
+use crate::stats::{Stats, Status};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::waiters::{Ticket, Waiter, Waiters};
+
+use breaker::Breaker;
+pub(crate) use entry::{Dates, Entry, Fitness, Held};
+pub(crate) use state::{After, Delivery, Limits};
+use state::{State, Turn, fitness};
+
+/// The answer to a request for a connection.
+pub(crate) enum Checkout<C, E> {
+    Ready(Held<C>),
+    Wait(Ticket),
+    Failed(ConnectFailure<E>),
+    /// As many wait as may.
+    Full(Status),
+    Closed,
+}
+
+/// What the shelf had for a borrower.
+pub(crate) enum Borrow<C> {
+    Fit(Held<C>),
+    /// Not to be lent as it is; goes to [`Core::checkout`].
+    Unfit(Held<C>),
+    None,
+}
+
+/// Why a waiter got nothing.
+pub(crate) struct Expired<E> {
+    pub(crate) status: Status,
+    pub(crate) suspended: bool,
+    pub(crate) failure: Option<ConnectFailure<E>>,
+}
+
+/// The end of a wait: what came just in time, or nothing.
+pub(crate) type Late<C, E> = Result<Delivery<C, E>, Expired<E>>;
+
+/// A finished attempt to open a connection.
+pub(crate) struct Attempt<C> {
+    pub(crate) connection: C,
+    pub(crate) generation: u32,
+    pub(crate) took: Duration,
+}
+
+/// What an opener does next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Dial then, if that is not past.
+    At(Slot, Instant),
+    /// Nobody wants the connection any more; the opening is no longer counted.
+    StandDown,
+}
+
+/// Of a connection that ends, what it was counted as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Was {
+    /// In use, and taken out for good by its borrower.
+    Detached,
+    /// In use, and not good any more.
+    Discarded,
+    /// In use or checked, and found dead: others of its age are suspect.
+    Broken,
+    /// Retired.
+    Closing,
+}
+
+pub(crate) struct Core<C, E> {
+    shelf: Shelf<Box<Entry<C>>>,
+    /// Connections opened before the last change of it are not lent. Written under the lock.
+    generation: AtomicU32,
+    /// Nothing that last proved alive up to this moment is lent without a check. Written under the lock.
+    suspect: AtomicU64,
+    limits: Limits,
+    state: Mutex<State<C, E>>,
+}
+
+impl<C, E> Core<C, E> {
+    pub(crate) fn new(max_size: usize, stacks: usize, backoff: (Duration, Duration), limits: Limits) -> Self {
+        Self {
+            shelf: Shelf::new(max_size, stacks),
+            generation: AtomicU32::new(0),
+            suspect: AtomicU64::new(0),
+            limits,
+            state: Mutex::new(State {
+                max_size,
+                ceiling: max_size,
+                live: 0,
+                opening: 0,
+                checking: 0,
+                overdue: 0,
+                closing: 0,
+                closed: false,
+                suspended: false,
+                blocked: false,
+                spare: Vec::new(),
+                waiters: Waiters::new(),
+                breaker: Breaker::new(backoff.0, backoff.1),
+                unfit: 0,
+                stats: Stats::default(),
+            }),
+        }
+    }
+
+    // ----- without the lock -----
+
+    /// This thread's number among `stacks`.
+    #[inline]
+    pub(crate) fn home(&self) -> usize {
+        self.shelf.home()
+    }
+
+    /// Takes the connection that was returned last, unless somebody waits.
+    #[inline]
+    pub(crate) fn borrow(&self, now: Ticks) -> Borrow<C> {
+        let Ok((slot, mut entry)) = self.shelf.take() else { return Borrow::None };
+        let generation = self.generation.load(Ordering::Relaxed);
+        let suspect = self.suspect.load(Ordering::Relaxed);
+        let fit = fitness(&entry.dates, generation, suspect, self.limits.bypass, now) == Fitness::Fit;
+        if fit {
+            entry.dates.used = now;
+            Borrow::Fit(Held { slot, entry })
+        } else {
+            Borrow::Unfit(Held { slot, entry })
+        }
+    }
+
+    /// Puts a connection back, unless somebody waits for it or it is not to be lent again: then it goes to
+    /// [`give_back`](Self::give_back).
+    #[inline]
+    pub(crate) fn put_back(&self, held: Held<C>, now: Ticks) -> Result<(), Held<C>> {
+        let Held { slot, mut entry } = held;
+        entry.dates.proven = now;
+        entry.dates.used = now;
+        if entry.dates.expires <= now || entry.dates.generation != self.generation.load(Ordering::Relaxed) {
+            return Err(Held { slot, entry });
+        }
+        self.shelf.put(slot, entry).map_err(|(slot, entry)| Held { slot, entry })
+    }
+
+    // ----- under the lock -----
+
+    /// Changes the state, and says what is to be done after the unlock.
+    fn change<R>(&self, now: Ticks, f: impl FnOnce(&mut Turn<'_, C, E>) -> R) -> (R, After<C, E>) {
+        let mut after = After::default();
+        let mut state = self.state.lock();
+        let mut turn = Turn {
+            state: &mut state,
+            shelf: &self.shelf,
+            limits: &self.limits,
+            generation: self.generation.load(Ordering::Relaxed),
+            suspect: self.suspect.load(Ordering::Relaxed),
+            after: &mut after,
+            now,
+        };
+        let result = f(&mut turn);
+        turn.settle();
+        if cfg!(all(debug_assertions, not(millpond_loom))) {
+            turn.check_invariants();
+        }
+        drop(state);
+        (result, after)
+    }
+
+    /// Asks for a connection: joins the queue, and leaves it at once if there is one. `unfit`: what `borrow` found.
+    /// `front`: the caller was served already, and its connection proved dead.
+    pub(crate) fn checkout(
+        &self,
+        unfit: Option<Held<C>>,
+        front: bool,
+        now: Ticks,
+        instant: Instant,
+    ) -> (Checkout<C, E>, After<C, E>) {
+        self.change(now, |turn| {
+            if let Some(held) = unfit {
+                turn.state.unfit += 1;
+                match turn.fitness(&held.entry.dates) {
+                    Fitness::Retire => turn.retire(held),
+                    Fitness::Check | Fitness::Fit => turn.check(held),
+                }
+            }
+            if turn.state.closed {
+                return Checkout::Closed;
+            }
+            if turn.state.waiters.len() >= turn.limits.max_waiters && !front {
+                turn.state.stats.rejected += 1;
+                return Checkout::Full(turn.status());
+            }
+            turn.after.hurry = turn.state.breaker.requested(instant);
+            // First blocked, then searched: what comes back from now on comes here.
+            turn.block();
+            let ticket = turn.state.waiters.join(front);
+            turn.serve();
+            if let Some(Delivery::Connection(held)) = turn.state.waiters.take_if_delivered(ticket) {
+                turn.state.stats.acquired += 1;
+                turn.plan(false);
+                return Checkout::Ready(held);
+            }
+            let status = turn.status();
+            let hopeless = turn.state.breaker.is_open() && status.in_use + status.checking == 0;
+            // Without a prober at work the caller's own wait starts one.
+            if hopeless
+                && status.opening > 0
+                && !turn.state.suspended
+                && let Some(failure) = turn.state.breaker.failure(instant)
+            {
+                let (_, waker) = turn.state.waiters.leave(ticket);
+                turn.after.wakers.extend(waker);
+                return Checkout::Failed(failure);
+            }
+            turn.plan(false);
+            Checkout::Wait(ticket)
+        })
+    }
+
+    /// A connection that `borrow` found unfit and nobody waits for: checked or ended.
+    pub(crate) fn take_unfit(&self, held: Held<C>, now: Ticks) -> After<C, E> {
+        self.change(now, |turn| {
+            turn.state.unfit += 1;
+            match turn.fitness(&held.entry.dates) {
+                Fitness::Retire => turn.retire(held),
+                Fitness::Check | Fitness::Fit => turn.check(held),
+            }
+        })
+        .1
+    }
+
+    /// Takes what was delivered, or stores whom to wake.
+    pub(crate) fn poll(&self, ticket: Ticket, waiter: Waiter, waited: Duration) -> Option<Delivery<C, E>> {
+        let mut state = self.state.lock();
+        let taken = state.waiters.take(ticket, waiter);
+        if let Ok(Delivery::Connection(_)) = &taken {
+            state.stats.acquired += 1;
+            state.stats.waited += 1;
+            state.stats.wait_time += waited;
+        }
+        drop(state);
+        // A replaced waker is dropped here, after the unlock.
+        taken.ok()
+    }
+
+    /// Leaves the queue. A connection that was delivered too late goes on to the next.
+    pub(crate) fn leave(&self, ticket: Ticket, now: Ticks) -> After<C, E> {
+        self.change(now, |turn| {
+            let (delivery, waker) = turn.state.waiters.leave(ticket);
+            turn.after.wakers.extend(waker);
+            match delivery {
+                Some(Delivery::Connection(held)) => turn.offer(held),
+                Some(Delivery::Failed(failure)) => turn.after.errors.push(failure.error),
+                Some(Delivery::Closed) | None => {}
+            }
+        })
+        .1
+    }
+
+    /// The timeout of a waiter: its delivery if one came just in time, or what to say in the error.
+    pub(crate) fn expire(
+        &self,
+        ticket: Ticket,
+        waited: Duration,
+        now: Ticks,
+        instant: Instant,
+    ) -> (Late<C, E>, After<C, E>) {
+        self.change(now, |turn| {
+            let status = turn.status();
+            let (delivery, waker) = turn.state.waiters.leave(ticket);
+            turn.after.wakers.extend(waker);
+            let stats = &mut turn.state.stats;
+            match delivery {
+                Some(delivery) => {
+                    if matches!(delivery, Delivery::Connection(_)) {
+                        stats.acquired += 1;
+                        stats.waited += 1;
+                        stats.wait_time += waited;
+                    }
+                    Ok(delivery)
+                }
+                None => {
+                    stats.timeouts += 1;
+                    let suspended = turn.state.suspended;
+                    Err(Expired { status, suspended, failure: turn.state.breaker.failure(instant) })
+                }
+            }
+        })
+    }
+
+    /// A caller gave up after its connection proved dead, before it asked again.
+    pub(crate) fn timed_out(&self, now: Ticks, instant: Instant) -> Expired<E> {
+        self.change(now, |turn| {
+            turn.state.stats.timeouts += 1;
+            let suspended = turn.state.suspended;
+            Expired { status: turn.status(), suspended, failure: turn.state.breaker.failure(instant) }
+        })
+        .0
+    }
+
+    /// Takes a connection back from its borrower.
+    pub(crate) fn give_back(&self, held: Held<C>, now: Ticks) -> After<C, E> {
+        self.change(now, |turn| {
+            turn.offer(held);
+        })
+        .1
+    }
+
+    /// From the borrower's hands to a reset in the background.
+    pub(crate) fn start_reset(&self) {
+        self.state.lock().checking += 1;
+    }
+
+    /// A check or reset was passed: the connection goes to whoever is first.
+    pub(crate) fn check_passed(
+        &self,
+        mut held: Held<C>,
+        overdue: bool,
+        took: Duration,
+        now: Ticks,
+    ) -> After<C, E> {
+        self.change(now, |turn| {
+            turn.state.checking -= 1;
+            turn.state.overdue -= usize::from(overdue);
+            turn.state.stats.validations += 1;
+            turn.state.stats.validation_time += took;
+            held.entry.dates.proven = now.max(turn.suspect.saturating_add(1));
+            turn.offer(held);
+            turn.plan(false);
+        })
+        .1
+    }
+
+    /// A check or reset takes long: those who wait get other chances beside it.
+    pub(crate) fn check_overdue(&self, now: Ticks) -> After<C, E> {
+        self.change(now, |turn| {
+            turn.state.overdue += 1;
+            turn.serve();
+            turn.plan(false);
+        })
+        .1
+    }
+
+    /// A check or reset failed, timed out or was given up, and its connection is gone.
+    pub(crate) fn check_failed(&self, slot: Slot, overdue: bool, now: Ticks) -> After<C, E> {
+        self.change(now, |turn| {
+            turn.state.checking -= 1;
+            turn.state.overdue -= usize::from(overdue);
+            turn.state.stats.validation_failures += 1;
+            turn.state.stats.discarded += 1;
+            turn.free(slot);
+            self.distrust(turn);
+            turn.serve();
+            turn.plan(true);
+        })
+        .1
+    }
+
+    /// One was found dead: all that were idle as long are checked before anybody gets them, side by side.
+    fn distrust(&self, turn: &mut Turn<'_, C, E>) {
+        self.suspect.store(turn.now, Ordering::Relaxed);
+        turn.suspect = turn.now;
+        if !turn.state.closed {
+            turn.check_suspects();
+        }
+    }
+
+    /// A connection is gone.
+    pub(crate) fn gone(&self, slot: Slot, was: Was, now: Ticks) -> After<C, E> {
+        self.change(now, |turn| {
+            match was {
+                Was::Detached => turn.state.stats.detached += 1,
+                Was::Discarded | Was::Broken => turn.state.stats.discarded += 1,
+                Was::Closing => turn.state.closing -= 1,
+            }
+            turn.free(slot);
+            if was == Was::Broken {
+                self.distrust(turn);
+                turn.serve();
+            }
+            turn.plan(true);
+        })
+        .1
+    }
+
+    /// Housekeeping; see [`Turn::sweep`].
+    pub(crate) fn sweep(&self, now: Ticks) -> After<C, E> {
+        self.change(now, |turn| turn.sweep()).1
+    }
+
+    /// Sets the limit; surplus idle connections end now, surplus borrowed ones when they come back.
+    pub(crate) fn resize(&self, max_size: usize, now: Ticks) -> After<C, E> {
+        self.change(now, |turn| {
+            turn.state.max_size = max_size;
+            turn.settle();
+            turn.trim();
+            turn.plan(true);
+        })
+        .1
+    }
+
+    /// Nothing opened before now is lent again.
+    pub(crate) fn reset(&self, now: Ticks) -> After<C, E> {
+        self.change(now, |turn| {
+            turn.generation = turn.generation.wrapping_add(1);
+            self.generation.store(turn.generation, Ordering::Relaxed);
+            turn.block();
+            for (_, held) in turn.take_all() {
+                turn.retire(held);
+            }
+            turn.plan(true);
+        })
+        .1
+    }
+
+    /// No more connections for anybody.
+    pub(crate) fn close(&self, now: Ticks) -> After<C, E> {
+        self.change(now, |turn| {
+            turn.state.closed = true;
+            turn.block();
+            turn.deliver_to_all(|| Delivery::Closed);
+            for (_, held) in turn.take_all() {
+                turn.retire(held);
+            }
+            turn.after.left = true;
+            turn.after.hurry = true;
+        })
+        .1
+    }
+
+    /// While suspended nobody is served; connections come back and stay.
+    pub(crate) fn suspend(&self, suspended: bool, now: Ticks) -> After<C, E> {
+        self.change(now, |turn| {
+            turn.state.suspended = suspended;
+            turn.settle();
+            turn.serve();
+            turn.plan(true);
+        })
+        .1
+    }
+
+    /// Starts openers if connections are wanted.
+    pub(crate) fn replenish(&self, now: Ticks) -> After<C, E> {
+        self.change(now, |turn| turn.plan(true)).1
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let look = |turn: &mut Turn<'_, C, E>| {
+            (Stats { status: turn.status(), ..turn.state.stats }, turn.state.unfit)
+        };
+        let ((mut stats, unfit), _nothing_after) = self.change(0, look);
+        stats.acquired += self.shelf.taken().saturating_sub(unfit);
+        stats
+    }
+
+    /// Panics unless the counts agree.
+    pub(crate) fn check_invariants(&self) {
+        self.change(0, |turn| turn.check_invariants()).0
+    }
+
+    // ----- openers; each holds one of the `opening` -----
+
+    /// The generation of a connection whose opening begins now.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// When an opener may try, if anybody still wants its connection.
+    pub(crate) fn next_attempt(&self, slot: Slot, now: Ticks, instant: Instant) -> (Next, After<C, E>) {
+        self.change(now, |turn| {
+            let state = &*turn.state;
+            let failing = !state.breaker.is_closed();
+            let idle = turn.shelf.count();
+            let wanted = !state.waiters.is_empty()
+                || idle < turn.limits.min_idle.min(state.max_size)
+                || (failing && state.breaker.interested(instant));
+            // In an outage one prober is enough: the others of a burst stand down.
+            let superfluous = failing && state.opening > 1;
+            if state.closed || !wanted || superfluous || state.live - state.closing > state.max_size {
+                turn.state.opening -= 1;
+                turn.free(slot);
+                return Next::StandDown;
+            }
+            Next::At(slot, state.breaker.next_attempt(instant))
+        })
+    }
+
+    pub(crate) fn opened(&self, slot: Slot, attempt: Attempt<C>, now: Ticks) -> After<C, E> {
+        let Attempt { connection, generation, took } = attempt;
+        let lifetime = self.limits.lifetime;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            clippy::cast_sign_loss,
+            reason = "a random share of a span"
+        )]
+        let early = ((lifetime / 10) as f64 * fastrand::f64()) as Ticks;
+        let expires = if lifetime == Ticks::MAX { lifetime } else { now.saturating_add(lifetime - early) };
+        let dates = Dates { generation, jitter: fastrand::f32(), expires, proven: now, used: now };
+        let mut entry = Box::new(Entry { connection, dates, borrow: None });
+        self.change(now, |turn| {
+            turn.state.opening -= 1;
+            turn.after.errors.extend(turn.state.breaker.succeeded());
+            turn.state.stats.opened += 1;
+            turn.state.stats.connect_time += took;
+            // What was suspected at this very tick was there before it.
+            entry.dates.proven = now.max(turn.suspect.saturating_add(1));
+            turn.offer(Held { slot, entry });
+            turn.plan(true);
+        })
+        .1
+    }
+
+    /// An attempt failed; the opener goes on if somebody wants it to.
+    pub(crate) fn open_failed(
+        &self,
+        error: ConnectError<E>,
+        permanent: bool,
+        now: Ticks,
+        instant: Instant,
+    ) -> After<C, E> {
+        let error = Arc::new(error);
+        self.change(now, |turn| {
+            turn.state.stats.connect_failures += 1;
+            turn.after.errors.extend(turn.state.breaker.failed(error, permanent, instant));
+            let status = turn.status();
+            if turn.state.breaker.is_open()
+                && status.in_use + status.checking == 0
+                && !turn.state.suspended
+                && let Some(failure) = turn.state.breaker.failure(instant)
+            {
+                turn.deliver_to_all(|| Delivery::Failed(failure.clone()));
+            }
+        })
+        .1
+    }
+
+    /// An opener was dropped before it ended, with its runtime. The next change of the pool starts another.
+    pub(crate) fn opener_lost(&self, slot: Slot, now: Ticks) -> After<C, E> {
+        self.change(now, |turn| {
+            turn.state.opening -= 1;
+            turn.free(slot);
+        })
+        .1
+    }
+}

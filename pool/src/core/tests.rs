@@ -1,0 +1,1 @@
+//! The accounting, driven by hand.
