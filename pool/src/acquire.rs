@@ -109,10 +109,10 @@ async fn acquire_slowly<M: Manager>(
             Asked::Held(held) => held,
             Asked::Wait(place) => call.accept(wait(place, call.deadline).await?)?,
         };
-        if let Some(guard) = lend(stem, held, caller)
-            && let Some(guard) = prepare(guard, call.deadline).await
-        {
-            return Ok(guard);
+        if let Some(guard) = lend(stem, held, caller) {
+            if let Some(guard) = prepare(guard, call.deadline).await {
+                return Ok(guard);
+            }
         }
         call.again()?;
     }
@@ -142,9 +142,8 @@ pub(crate) fn acquire_blocking<M: Manager>(
             Asked::Held(held) => held,
             Asked::Wait(place) => call.accept(wait_blocking(place, call.deadline)?)?,
         };
-        if let Some(guard) = lend(stem, held, caller)
-            && let Some(guard) = prepare_blocking(guard, call.deadline)
-        {
+        let lent = lend(stem, held, caller);
+        if let Some(guard) = lent.and_then(|guard| prepare_blocking(guard, call.deadline)) {
             return Ok(guard);
         }
         call.again()?;

@@ -36,10 +36,10 @@ impl<M: Manager> Guard<M> {
     #[inline]
     fn take(&mut self) -> Option<Held<M>> {
         let mut held = self.held.take()?;
-        if let Some(leaks) = &self.stem.inner.leaks
-            && let Some(borrow) = held.entry.borrow.take()
-        {
-            leaks.returned(borrow);
+        if let Some(leaks) = &self.stem.inner.leaks {
+            if let Some(borrow) = held.entry.borrow.take() {
+                leaks.returned(borrow);
+            }
         }
         Some(held)
     }
@@ -55,10 +55,11 @@ impl<M: Manager> Guard<M> {
         entry.connection
     }
 
-    /// Ends the connection instead of returning it.
+    /// Ends the connection instead of returning it: it is broken, as far as its borrower can tell. The others are checked
+    /// before anybody gets them.
     pub fn discard(mut guard: Self) {
         if let Some(held) = guard.take() {
-            guard.stem.inner.end(held, Was::Discarded);
+            guard.stem.inner.end(held, Was::Broken);
         }
     }
 }
@@ -69,7 +70,7 @@ impl<M: Manager> Drop for Guard<M> {
         let Some(mut held) = self.take() else { return };
         let inner = &self.stem.inner;
         if std::thread::panicking() {
-            inner.end(held, Was::Discarded);
+            inner.end(held, Was::Broken);
             return;
         }
         let connection = &mut held.entry.connection;

@@ -54,6 +54,8 @@ mod leaks;
 mod maintenance;
 mod manager;
 pub mod managers;
+#[cfg(all(test, millpond_loom))]
+mod models;
 mod opener;
 mod pool;
 mod rt;

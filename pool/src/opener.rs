@@ -24,9 +24,7 @@ struct Opening<M: Manager> {
 
 impl<M: Manager> Drop for Opening<M> {
     fn drop(&mut self) {
-        if let Some(slot) = self.slot.take()
-            && let Some(inner) = self.inner.upgrade()
-        {
+        if let (Some(slot), Some(inner)) = (self.slot.take(), self.inner.upgrade()) {
             inner.run(inner.core.opener_lost(slot, inner.now()));
         }
     }

@@ -16,7 +16,7 @@
 //!
 //! The cells are the only `unsafe` code of this crate.
 
-#![expect(unsafe_code, reason = "docs/unsafe.md: the shelf's cells")]
+#![expect(unsafe_code, reason = "the cells; the proof stands at each use, the models in models.rs")]
 
 use std::cell::Cell as ThreadCell;
 use std::sync::OnceLock;

@@ -16,12 +16,14 @@ pub(crate) struct Entry<C> {
 pub(crate) struct Dates {
     /// The pool's generation at the time its opening began.
     pub(crate) generation: u32,
+    /// The suspicions that were raised before it last proved alive: that it was returned since proves nothing.
+    pub(crate) proved: u32,
     /// A factor in 0..1, drawn once at birth, that spreads the keepalives.
     pub(crate) jitter: f32,
     /// When it is too old; drawn once, at birth.
     pub(crate) expires: Ticks,
-    /// When it last proved alive: opened, checked or returned.
-    pub(crate) proven: Ticks,
+    /// When it was last opened, checked or returned.
+    pub(crate) seen: Ticks,
     /// When it was last lent or returned: the clock of `idle_timeout`, which checks do not reset.
     pub(crate) used: Ticks,
 }
@@ -36,7 +38,7 @@ pub(crate) struct Held<C> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fitness {
     Fit,
-    /// It was not used for a while, or its like were found dead.
+    /// It was not used for a while, or something went wrong since it last proved alive.
     Check,
     /// It is too old, or from before a reset.
     Retire,

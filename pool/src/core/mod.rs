@@ -21,7 +21,7 @@ use crate::clock::Ticks;
 use crate::error::{ConnectError, ConnectFailure};
 use crate::shelf::{Shelf, Slot};
 use crate::stats::{Stats, Status};
-use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicU32, Mutex, Ordering};
 use crate::waiters::{Ticket, Waiter, Waiters};
 
 use breaker::Breaker;
@@ -78,9 +78,9 @@ pub(crate) enum Next {
 pub(crate) enum Was {
     /// In use, and taken out for good by its borrower.
     Detached,
-    /// In use, and not good any more.
+    /// In use, and not to be used again for a reason of its own.
     Discarded,
-    /// In use or checked, and found dead: others of its age are suspect.
+    /// In use, and found dead: the others must prove themselves.
     Broken,
     /// Retired.
     Closing,
@@ -90,8 +90,9 @@ pub(crate) struct Core<C, E> {
     shelf: Shelf<Box<Entry<C>>>,
     /// Connections opened before the last change of it are not lent. Written under the lock.
     generation: AtomicU32,
-    /// Nothing that last proved alive up to this moment is lent without a check. Written under the lock.
-    suspect: AtomicU64,
+    /// How often something went wrong with the target. A connection that has not proved alive since the last time is checked
+    /// before it is lent, however recently it was used. Written under the lock.
+    suspicions: AtomicU32,
     limits: Limits,
     state: Mutex<State<C, E>>,
 }
@@ -101,7 +102,7 @@ impl<C, E> Core<C, E> {
         Self {
             shelf: Shelf::new(max_size, stacks),
             generation: AtomicU32::new(0),
-            suspect: AtomicU64::new(0),
+            suspicions: AtomicU32::new(0),
             limits,
             state: Mutex::new(State {
                 max_size,
@@ -136,13 +137,13 @@ impl<C, E> Core<C, E> {
     pub(crate) fn borrow(&self, now: Ticks) -> Borrow<C> {
         let Ok((slot, mut entry)) = self.shelf.take() else { return Borrow::None };
         let generation = self.generation.load(Ordering::Relaxed);
-        let suspect = self.suspect.load(Ordering::Relaxed);
-        let fit = fitness(&entry.dates, generation, suspect, self.limits.bypass, now) == Fitness::Fit;
-        if fit {
-            entry.dates.used = now;
-            Borrow::Fit(Held { slot, entry })
-        } else {
-            Borrow::Unfit(Held { slot, entry })
+        let suspicions = self.suspicions.load(Ordering::Relaxed);
+        match fitness(&entry.dates, generation, suspicions, self.limits.bypass, now) {
+            Fitness::Fit => {
+                entry.dates.used = now;
+                Borrow::Fit(Held { slot, entry })
+            }
+            Fitness::Check | Fitness::Retire => Borrow::Unfit(Held { slot, entry }),
         }
     }
 
@@ -151,9 +152,13 @@ impl<C, E> Core<C, E> {
     #[inline]
     pub(crate) fn put_back(&self, held: Held<C>, now: Ticks) -> Result<(), Held<C>> {
         let Held { slot, mut entry } = held;
-        entry.dates.proven = now;
+        entry.dates.seen = now;
         entry.dates.used = now;
-        if entry.dates.expires <= now || entry.dates.generation != self.generation.load(Ordering::Relaxed) {
+        let dates = &entry.dates;
+        if dates.expires <= now
+            || dates.generation != self.generation.load(Ordering::Relaxed)
+            || dates.proved != self.suspicions.load(Ordering::Relaxed)
+        {
             return Err(Held { slot, entry });
         }
         self.shelf.put(slot, entry).map_err(|(slot, entry)| Held { slot, entry })
@@ -170,7 +175,7 @@ impl<C, E> Core<C, E> {
             shelf: &self.shelf,
             limits: &self.limits,
             generation: self.generation.load(Ordering::Relaxed),
-            suspect: self.suspect.load(Ordering::Relaxed),
+            suspicions: self.suspicions.load(Ordering::Relaxed),
             after: &mut after,
             now,
         };
@@ -218,13 +223,9 @@ impl<C, E> Core<C, E> {
                 return Checkout::Ready(held);
             }
             let status = turn.status();
-            let hopeless = turn.state.breaker.is_open() && status.in_use + status.checking == 0;
             // Without a prober at work the caller's own wait starts one.
-            if hopeless
-                && status.opening > 0
-                && !turn.state.suspended
-                && let Some(failure) = turn.state.breaker.failure(instant)
-            {
+            let told = status.opening > 0 && turn.is_hopeless(&status);
+            if let Some(failure) = turn.state.breaker.failure(instant).filter(|_| told) {
                 let (_, waker) = turn.state.waiters.leave(ticket);
                 turn.after.wakers.extend(waker);
                 return Checkout::Failed(failure);
@@ -341,7 +342,8 @@ impl<C, E> Core<C, E> {
             turn.state.overdue -= usize::from(overdue);
             turn.state.stats.validations += 1;
             turn.state.stats.validation_time += took;
-            held.entry.dates.proven = now.max(turn.suspect.saturating_add(1));
+            held.entry.dates.seen = now;
+            held.entry.dates.proved = turn.suspicions;
             turn.offer(held);
             turn.plan(false);
         })
@@ -373,10 +375,15 @@ impl<C, E> Core<C, E> {
         .1
     }
 
-    /// One was found dead: all that were idle as long are checked before anybody gets them, side by side.
+    /// Something went wrong: connections must prove alive before they are lent again.
+    fn suspect(&self, turn: &mut Turn<'_, C, E>) {
+        turn.suspicions = turn.suspicions.wrapping_add(1);
+        self.suspicions.store(turn.suspicions, Ordering::Relaxed);
+    }
+
+    /// One was found dead: the idle ones are checked at once, side by side, so that nobody finds them one by one.
     fn distrust(&self, turn: &mut Turn<'_, C, E>) {
-        self.suspect.store(turn.now, Ordering::Relaxed);
-        turn.suspect = turn.now;
+        self.suspect(turn);
         if !turn.state.closed {
             turn.check_suspects();
         }
@@ -517,15 +524,14 @@ impl<C, E> Core<C, E> {
         )]
         let early = ((lifetime / 10) as f64 * fastrand::f64()) as Ticks;
         let expires = if lifetime == Ticks::MAX { lifetime } else { now.saturating_add(lifetime - early) };
-        let dates = Dates { generation, jitter: fastrand::f32(), expires, proven: now, used: now };
+        let dates = Dates { generation, proved: 0, jitter: fastrand::f32(), expires, seen: now, used: now };
         let mut entry = Box::new(Entry { connection, dates, borrow: None });
         self.change(now, |turn| {
             turn.state.opening -= 1;
             turn.after.errors.extend(turn.state.breaker.succeeded());
             turn.state.stats.opened += 1;
             turn.state.stats.connect_time += took;
-            // What was suspected at this very tick was there before it.
-            entry.dates.proven = now.max(turn.suspect.saturating_add(1));
+            entry.dates.proved = turn.suspicions;
             turn.offer(Held { slot, entry });
             turn.plan(true);
         })
@@ -543,13 +549,11 @@ impl<C, E> Core<C, E> {
         let error = Arc::new(error);
         self.change(now, |turn| {
             turn.state.stats.connect_failures += 1;
+            self.suspect(turn);
             turn.after.errors.extend(turn.state.breaker.failed(error, permanent, instant));
             let status = turn.status();
-            if turn.state.breaker.is_open()
-                && status.in_use + status.checking == 0
-                && !turn.state.suspended
-                && let Some(failure) = turn.state.breaker.failure(instant)
-            {
+            let told = turn.is_hopeless(&status);
+            if let Some(failure) = turn.state.breaker.failure(instant).filter(|_| told) {
                 turn.deliver_to_all(|| Delivery::Failed(failure.clone()));
             }
         })

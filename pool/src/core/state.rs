@@ -120,18 +120,18 @@ pub(crate) struct Turn<'t, C, E> {
     pub(crate) shelf: &'t Shelf<Box<Entry<C>>>,
     pub(crate) limits: &'t Limits,
     pub(crate) generation: u32,
-    /// Nothing that last proved alive up to this moment is believed to be.
-    pub(crate) suspect: Ticks,
+    /// How often something went wrong.
+    pub(crate) suspicions: u32,
     pub(crate) after: &'t mut After<C, E>,
     pub(crate) now: Ticks,
 }
 
 /// What may be done with a connection of these dates.
 #[inline]
-pub(crate) fn fitness(dates: &Dates, generation: u32, suspect: Ticks, bypass: Ticks, now: Ticks) -> Fitness {
+pub(crate) fn fitness(dates: &Dates, generation: u32, suspicions: u32, bypass: Ticks, now: Ticks) -> Fitness {
     if dates.generation != generation || dates.expires <= now {
         Fitness::Retire
-    } else if now.saturating_sub(dates.proven) >= bypass || dates.proven <= suspect {
+    } else if now.saturating_sub(dates.seen) >= bypass || dates.proved != suspicions {
         Fitness::Check
     } else {
         Fitness::Fit
@@ -140,7 +140,7 @@ pub(crate) fn fitness(dates: &Dates, generation: u32, suspect: Ticks, bypass: Ti
 
 impl<C, E> Turn<'_, C, E> {
     pub(crate) fn fitness(&self, dates: &Dates) -> Fitness {
-        fitness(dates, self.generation, self.suspect, self.limits.bypass, self.now)
+        fitness(dates, self.generation, self.suspicions, self.limits.bypass, self.now)
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -156,6 +156,11 @@ impl<C, E> Turn<'_, C, E> {
             closing: state.closing,
             waiting: state.waiters.len(),
         }
+    }
+
+    /// Whether nothing can serve those who wait: the breaker is open, and no connection may come back.
+    pub(crate) fn is_hopeless(&self, status: &Status) -> bool {
+        self.state.breaker.is_open() && !self.state.suspended && status.in_use + status.checking == 0
     }
 
     /// From now on every borrow and return comes here; what was returned before is seen by `serve`.
@@ -180,10 +185,12 @@ impl<C, E> Turn<'_, C, E> {
     }
 
     /// A connection that was lent, checked or opened, and is counted as live and nothing else, finds its place: with the
-    /// first who waits, on the shelf, or nowhere.
+    /// first who waits, on the shelf, or nowhere. If something went wrong while it was out it must prove itself first.
     pub(crate) fn offer(&mut self, held: Held<C>) {
         if self.state.closed || self.state.is_over() || self.fitness(&held.entry.dates) == Fitness::Retire {
             self.retire(held);
+        } else if held.entry.dates.proved != self.suspicions {
+            self.check(held);
         } else if self.state.waiters.is_empty() || self.state.suspended {
             let Held { slot, entry } = held;
             self.shelf.put_locked(self.shelf.home(), slot, entry);
@@ -319,7 +326,7 @@ impl<C, E> Turn<'_, C, E> {
             if surplus > 0 && now.saturating_sub(used) >= limits.idle_timeout {
                 surplus -= 1;
                 self.retire(place.take().expect("looked at above"));
-            } else if checks > 0 && is_due(&dates, limits.keepalive, self.suspect, now) {
+            } else if checks > 0 && is_due(&dates, limits.keepalive, self.suspicions, now) {
                 checks -= 1;
                 self.check(place.take().expect("looked at above"));
             } else if expires_soon {
@@ -341,7 +348,7 @@ impl<C, E> Turn<'_, C, E> {
     pub(crate) fn check_suspects(&mut self) {
         let all = self.take_all();
         let (suspects, fit): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|(_, held)| held.entry.dates.proven <= self.suspect);
+            all.into_iter().partition(|(_, held)| held.entry.dates.proved != self.suspicions);
         self.put_all(fit);
         for (_, held) in suspects {
             self.check(held);
@@ -366,8 +373,8 @@ impl<C, E> Turn<'_, C, E> {
 }
 
 /// Whether an idle connection should be checked now.
-fn is_due(dates: &Dates, keepalive: Ticks, suspect: Ticks, now: Ticks) -> bool {
-    if dates.proven <= suspect {
+fn is_due(dates: &Dates, keepalive: Ticks, suspicions: u32, now: Ticks) -> bool {
+    if dates.proved != suspicions {
         return true;
     }
     if keepalive == Ticks::MAX {
@@ -382,5 +389,5 @@ fn is_due(dates: &Dates, keepalive: Ticks, suspect: Ticks, now: Ticks) -> bool {
         reason = "a random share of a span"
     )]
     let early = (fifth as f64 * f64::from(dates.jitter)) as Ticks;
-    now.saturating_sub(dates.proven) >= keepalive - early
+    now.saturating_sub(dates.seen) >= keepalive - early
 }

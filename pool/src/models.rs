@@ -1,0 +1,198 @@
+//! Loom models of the shelf and of the hand-off: every interleaving, up to the bound on preemptions.
+//!
+//! `RUSTFLAGS="--cfg millpond_loom" LOOM_MAX_PREEMPTIONS=3 cargo test -p millpond-pool --release --lib models`
+
+use std::time::Duration;
+
+use loom::sync::Arc;
+use loom::thread;
+use tokio::time::Instant;
+
+use crate::core::{Attempt, Borrow, Checkout, Core, Delivery, Held, Limits};
+use crate::shelf::{Miss, Shelf};
+use crate::waiters::{Ticket, Waiter};
+
+fn shelf(items: u32, stacks: usize) -> Arc<Shelf<u32>> {
+    let shelf = Shelf::new(2, stacks);
+    for item in 0..items {
+        let slot = shelf.mint();
+        shelf.put(slot, item).unwrap();
+    }
+    Arc::new(shelf)
+}
+
+fn rest(shelf: &Shelf<u32>) -> Vec<u32> {
+    let mut rest: Vec<u32> = std::iter::from_fn(|| shelf.take_locked().map(|(_, _, item)| item)).collect();
+    rest.sort_unstable();
+    rest
+}
+
+#[test]
+fn models_takers_never_share_an_item() {
+    loom::model(|| {
+        let shelf = shelf(2, 1);
+        let other = {
+            let shelf = Arc::clone(&shelf);
+            thread::spawn(move || {
+                if let Ok((slot, item)) = shelf.take() {
+                    shelf.put(slot, item).unwrap();
+                }
+            })
+        };
+        // Both off, and back the other way round: the word's top is the same again, its tag is not.
+        let first = shelf.take();
+        let second = shelf.take();
+        for (slot, item) in [first, second].into_iter().flatten() {
+            shelf.put(slot, item).unwrap();
+        }
+        other.join().unwrap();
+        assert_eq!(rest(&shelf), [0, 1]);
+    });
+}
+
+#[test]
+fn models_a_blocked_shelf_loses_nothing() {
+    loom::model(|| {
+        let shelf = shelf(1, 2);
+        let Ok((slot, item)) = shelf.take() else { panic!("it is there") };
+        let returner = {
+            let shelf = Arc::clone(&shelf);
+            thread::spawn(move || shelf.put(slot, item).err().map(|(_, item)| item))
+        };
+        shelf.block();
+        let found = shelf.take_locked().map(|(_, _, item)| item);
+        assert!(matches!(shelf.take(), Err(Miss::Blocked)));
+        let refused = returner.join().unwrap();
+        assert!(found.is_some() != refused.is_some(), "seen by the one who blocked, or refused: never neither");
+    });
+}
+
+type Pool = Core<u32, std::fmt::Error>;
+
+const NOW: u64 = 1;
+
+/// A core of one connection, which is lent.
+fn lent() -> (Arc<Pool>, Held<u32>) {
+    let limits = Limits {
+        min_idle: 0,
+        max_opening: 1,
+        max_waiters: usize::MAX,
+        bypass: u64::MAX,
+        idle_timeout: u64::MAX,
+        lifetime: u64::MAX,
+        keepalive: u64::MAX,
+    };
+    let core = Pool::new(1, 1, (Duration::from_millis(1), Duration::from_millis(1)), limits);
+    let (checkout, mut after) = core.checkout(None, false, NOW, Instant::now());
+    let Checkout::Wait(ticket) = checkout else { panic!("there is none yet") };
+    let slot = after.open.pop().expect("an opener is wanted");
+    let attempt = Attempt { connection: 7, generation: 0, took: Duration::ZERO };
+    let after = core.opened(slot, attempt, NOW);
+    assert!(after.dead.is_empty());
+    let held = delivered(&core, ticket).expect("delivered");
+    (Arc::new(core), held)
+}
+
+fn delivered(core: &Pool, ticket: Ticket) -> Option<Held<u32>> {
+    match core.poll(ticket, Waiter::Thread(std::thread::current()), Duration::ZERO) {
+        Some(Delivery::Connection(held)) => Some(held),
+        _ => None,
+    }
+}
+
+/// Returns a connection, as a guard does. The connection, if it was to be ended.
+fn give_back(core: &Pool, held: Held<u32>) -> usize {
+    match core.put_back(held, NOW) {
+        Ok(()) => 0,
+        Err(held) => core.give_back(held, NOW).dead.len(),
+    }
+}
+
+/// Asks, as a caller does.
+fn ask(core: &Pool) -> Result<Held<u32>, Checkout<u32, std::fmt::Error>> {
+    if let Borrow::Fit(held) = core.borrow(NOW) {
+        return Ok(held);
+    }
+    match core.checkout(None, false, NOW, Instant::now()).0 {
+        Checkout::Ready(held) => Ok(held),
+        other => Err(other),
+    }
+}
+
+/// T8: between the look at the shelf and the place in the queue no return is missed.
+#[test]
+fn models_a_return_finds_the_waiter() {
+    loom::model(|| {
+        let (core, held) = lent();
+        let returner = {
+            let core = Arc::clone(&core);
+            thread::spawn(move || give_back(&core, held))
+        };
+        let asked = ask(&core);
+        assert_eq!(returner.join().unwrap(), 0);
+        match asked {
+            Ok(held) => assert_eq!(held.entry.connection, 7),
+            Err(Checkout::Wait(ticket)) => assert!(delivered(&core, ticket).is_some(), "forgotten"),
+            Err(_) => panic!("neither served nor waiting"),
+        }
+    });
+}
+
+/// T11: of two callers one leaves; the other is served whatever the order.
+#[test]
+fn models_a_waiter_that_leaves_passes_it_on() {
+    loom::model(|| {
+        let (core, held) = lent();
+        let leaver = {
+            let core = Arc::clone(&core);
+            thread::spawn(move || match ask(&core) {
+                Ok(held) => drop(give_back(&core, held)),
+                Err(Checkout::Wait(ticket)) => drop(core.leave(ticket, NOW)),
+                Err(_) => panic!("neither served nor waiting"),
+            })
+        };
+        let returner = {
+            let core = Arc::clone(&core);
+            thread::spawn(move || give_back(&core, held))
+        };
+        let asked = ask(&core);
+        leaver.join().unwrap();
+        returner.join().unwrap();
+        match asked {
+            Ok(held) => assert_eq!(held.entry.connection, 7),
+            Err(Checkout::Wait(ticket)) => assert!(delivered(&core, ticket).is_some(), "forgotten"),
+            Err(_) => panic!("neither served nor waiting"),
+        }
+    });
+}
+
+/// T14: what comes back while the pool closes is ended, by one of the two.
+#[test]
+fn models_nothing_stays_in_a_closed_pool() {
+    loom::model(|| {
+        let (core, held) = lent();
+        let returner = {
+            let core = Arc::clone(&core);
+            thread::spawn(move || give_back(&core, held))
+        };
+        let closed = core.close(NOW).dead.len();
+        let returned = returner.join().unwrap();
+        assert_eq!(closed + returned, 1);
+        assert_eq!(core.stats().status.idle, 0);
+    });
+}
+
+/// T33: what comes back while the pool is reset is not lent again.
+#[test]
+fn models_nothing_from_before_a_reset_is_lent() {
+    loom::model(|| {
+        let (core, held) = lent();
+        let returner = {
+            let core = Arc::clone(&core);
+            thread::spawn(move || give_back(&core, held))
+        };
+        drop(core.reset(NOW));
+        returner.join().unwrap();
+        assert!(!matches!(core.borrow(NOW), Borrow::Fit(_)), "lent after the reset");
+    });
+}
