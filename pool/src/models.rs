@@ -63,7 +63,10 @@ fn models_a_blocked_shelf_loses_nothing() {
         let found = shelf.take_locked().map(|(_, _, item)| item);
         assert!(matches!(shelf.take(), Err(Miss::Blocked)));
         let refused = returner.join().unwrap();
-        assert!(found.is_some() != refused.is_some(), "seen by the one who blocked, or refused: never neither");
+        assert!(
+            found.is_some() != refused.is_some(),
+            "seen by the one who blocked, or refused: never neither"
+        );
     });
 }
 
