@@ -58,7 +58,7 @@ deep: loom miri sanitize fuzz
 # Models of the lock-free protocols: all interleavings up to a bound on preemptions.
 loom preemptions="3":
     RUSTFLAGS="--cfg millpond_loom" LOOM_MAX_PREEMPTIONS={{preemptions}} \
-        cargo test -p millpond-cache --release --lib models
+        cargo test -p millpond-cache -p millpond-pool --release --lib models
 
 # Undefined behaviour and data races, under both borrow models. Needs a nightly toolchain with Miri.
 miri:

@@ -9,9 +9,6 @@ mod breaker;
 mod entry;
 mod state;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,1 +1,0 @@
-//! The accounting, driven by hand.
