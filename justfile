@@ -48,6 +48,14 @@ airports *args:
 hit-ratio *args:
     cargo run --release -p millpond-bench -- hit-ratio {{args}}
 
+# Percentiles of single operations during churn, beside other caches.
+latency *args:
+    cargo run --release -p millpond-bench -- latency {{args}}
+
+# Bytes per entry beside other caches.
+memory *args:
+    cargo run --release -p millpond-bench -- memory {{args}}
+
 # Time per operation beside other caches, as ratios; `just throughput --help` for workloads and threads.
 throughput *args:
     cargo run --release -p millpond-bench -- throughput {{args}}

@@ -5,7 +5,6 @@ use super::Subject;
 pub(crate) struct DashMap(dashmap::DashMap<u64, u64, ahash::RandomState>);
 
 impl Subject for DashMap {
-    const NAME: &'static str = "dashmap";
     const BOUNDED: bool = false;
 
     fn new(capacity: usize) -> Self {
@@ -20,5 +19,13 @@ impl Subject for DashMap {
     #[inline]
     fn insert(&self, key: u64, value: u64) {
         self.0.insert(key, value);
+    }
+
+    fn growing(_: usize) -> Self {
+        Self(dashmap::DashMap::with_hasher(ahash::RandomState::new()))
+    }
+
+    fn held(&self) -> Option<usize> {
+        Some(self.0.len())
     }
 }

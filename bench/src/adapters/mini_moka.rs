@@ -5,8 +5,6 @@ use super::Subject;
 pub(crate) struct MiniMoka(mini_moka::sync::Cache<u64, u64, ahash::RandomState>);
 
 impl Subject for MiniMoka {
-    const NAME: &'static str = "mini-moka";
-
     fn new(capacity: usize) -> Self {
         let builder = mini_moka::sync::Cache::builder().max_capacity(capacity as u64);
         Self(builder.build_with_hasher(ahash::RandomState::new()))
@@ -20,5 +18,13 @@ impl Subject for MiniMoka {
     #[inline]
     fn insert(&self, key: u64, value: u64) {
         self.0.insert(key, value);
+    }
+
+    fn held(&self) -> Option<usize> {
+        usize::try_from(self.0.entry_count()).ok()
+    }
+
+    fn settle(&self) {
+        mini_moka::sync::ConcurrentCacheExt::sync(&self.0);
     }
 }

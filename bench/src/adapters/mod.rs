@@ -2,37 +2,23 @@
 //! the clock runs. All but those that fix their own use the same hasher.
 
 mod dashmap;
-mod lru_mutex;
-mod map_lock;
+mod foyer;
+mod kind;
 mod millpond;
 mod mini_moka;
 mod moka;
+mod mutex_lru;
 mod papaya;
+mod plain_map;
 mod quick_cache;
+mod rwlock_map;
 mod scc;
+mod sharded_lru;
+mod stretto;
+mod subject;
 mod tinyufo;
 
-pub(crate) use dashmap::DashMap;
-pub(crate) use lru_mutex::LruMutex;
-pub(crate) use map_lock::MapLock;
-pub(crate) use millpond::Millpond;
-pub(crate) use mini_moka::MiniMoka;
-pub(crate) use moka::Moka;
-pub(crate) use papaya::Papaya;
-pub(crate) use quick_cache::QuickCache;
-pub(crate) use scc::Scc;
-pub(crate) use tinyufo::TinyUfo;
-
-/// A map from numbers to numbers that several threads share.
-pub(crate) trait Subject: Sync {
-    /// What tables call it.
-    const NAME: &'static str;
-    /// Whether it holds no more than its capacity; those that do not sit out workloads that evict.
-    const BOUNDED: bool = true;
-    /// An empty one for this many entries.
-    fn new(capacity: usize) -> Self;
-    /// The value of a key, copied.
-    fn get(&self, key: u64) -> Option<u64>;
-    /// Inserts or replaces.
-    fn insert(&self, key: u64, value: u64);
-}
+pub(crate) use kind::{Kind, Visit};
+pub(crate) use plain_map::PlainMap;
+pub(crate) use subject::Subject;
+use subject::shards;

@@ -8,8 +8,6 @@ use super::Subject;
 pub(crate) struct QuickCache(Cache<u64, u64, UnitWeighter, ahash::RandomState>);
 
 impl Subject for QuickCache {
-    const NAME: &'static str = "quick_cache";
-
     fn new(capacity: usize) -> Self {
         let hasher = ahash::RandomState::new();
         Self(Cache::with(capacity, capacity as u64, UnitWeighter, hasher, DefaultLifecycle::default()))
@@ -23,5 +21,14 @@ impl Subject for QuickCache {
     #[inline]
     fn insert(&self, key: u64, value: u64) {
         self.0.insert(key, value);
+    }
+
+    fn growing(capacity: usize) -> Self {
+        let hasher = ahash::RandomState::new();
+        Self(Cache::with(1, capacity as u64, UnitWeighter, hasher, DefaultLifecycle::default()))
+    }
+
+    fn held(&self) -> Option<usize> {
+        Some(self.0.len())
     }
 }

@@ -5,8 +5,6 @@ use super::Subject;
 pub(crate) struct Scc(scc::HashCache<u64, u64, ahash::RandomState>);
 
 impl Subject for Scc {
-    const NAME: &'static str = "scc";
-
     fn new(capacity: usize) -> Self {
         Self(scc::HashCache::with_capacity_and_hasher(0, capacity, ahash::RandomState::new()))
     }
@@ -24,5 +22,9 @@ impl Subject for Scc {
         {
             *held.get_mut() = value;
         }
+    }
+
+    fn held(&self) -> Option<usize> {
+        Some(self.0.len())
     }
 }

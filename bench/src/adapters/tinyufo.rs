@@ -5,8 +5,6 @@ use super::Subject;
 pub(crate) struct TinyUfo(::TinyUfo::TinyUfo<u64, u64>);
 
 impl Subject for TinyUfo {
-    const NAME: &'static str = "tinyufo";
-
     fn new(capacity: usize) -> Self {
         Self(::TinyUfo::TinyUfo::new(capacity, capacity))
     }
@@ -19,5 +17,9 @@ impl Subject for TinyUfo {
     #[inline]
     fn insert(&self, key: u64, value: u64) {
         self.0.put(key, value, 1);
+    }
+
+    fn growing(capacity: usize) -> Self {
+        Self(::TinyUfo::TinyUfo::new(capacity, 1))
     }
 }

@@ -6,10 +6,9 @@ use parking_lot::RwLock;
 
 use super::Subject;
 
-pub(crate) struct MapLock(RwLock<HashMap<u64, u64, ahash::RandomState>>);
+pub(crate) struct RwlockMap(RwLock<HashMap<u64, u64, ahash::RandomState>>);
 
-impl Subject for MapLock {
-    const NAME: &'static str = "rwlock-map";
+impl Subject for RwlockMap {
     const BOUNDED: bool = false;
 
     fn new(capacity: usize) -> Self {
@@ -24,5 +23,13 @@ impl Subject for MapLock {
     #[inline]
     fn insert(&self, key: u64, value: u64) {
         self.0.write().insert(key, value);
+    }
+
+    fn growing(_: usize) -> Self {
+        Self(RwLock::default())
+    }
+
+    fn held(&self) -> Option<usize> {
+        Some(self.0.read().len())
     }
 }

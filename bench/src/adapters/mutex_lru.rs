@@ -6,11 +6,9 @@ use parking_lot::Mutex;
 
 use super::Subject;
 
-pub(crate) struct LruMutex(Mutex<lru::LruCache<u64, u64, ahash::RandomState>>);
+pub(crate) struct MutexLru(Mutex<lru::LruCache<u64, u64, ahash::RandomState>>);
 
-impl Subject for LruMutex {
-    const NAME: &'static str = "mutex-lru";
-
+impl Subject for MutexLru {
     fn new(capacity: usize) -> Self {
         let capacity = NonZeroUsize::new(capacity).unwrap_or(NonZeroUsize::MIN);
         Self(Mutex::new(lru::LruCache::with_hasher(capacity, ahash::RandomState::new())))
@@ -24,5 +22,13 @@ impl Subject for LruMutex {
     #[inline]
     fn insert(&self, key: u64, value: u64) {
         self.0.lock().put(key, value);
+    }
+
+    fn growing(_: usize) -> Self {
+        Self(Mutex::new(lru::LruCache::unbounded_with_hasher(ahash::RandomState::new())))
+    }
+
+    fn held(&self) -> Option<usize> {
+        Some(self.0.lock().len())
     }
 }
