@@ -39,7 +39,7 @@ impl Drop for Owned {
 #[cfg(not(millpond_loom))]
 pub(crate) fn pin() -> Pinned {
     match LOCAL.get() {
-        Some(participant) => DOMAIN.pin(participant, false),
+        Some(participant) => Domain::pin(participant),
         None => pin_slow(),
     }
 }
@@ -47,7 +47,7 @@ pub(crate) fn pin() -> Pinned {
 /// loom's threads share the thread-locals of one real thread, so each pin there has a participant of its own.
 #[cfg(millpond_loom)]
 pub(crate) fn pin() -> Pinned {
-    DOMAIN.pin(DOMAIN.join(), true)
+    Domain::pin_borrowed(DOMAIN.join())
 }
 
 #[cold]
@@ -56,10 +56,10 @@ fn pin_slow() -> Pinned {
     match OWNED.try_with(|owned| owned.0) {
         Ok(participant) => {
             LOCAL.set(Some(participant));
-            DOMAIN.pin(participant, false)
+            Domain::pin(participant)
         }
         // A thread-local destructor that outlived ours: borrow a participant for this one pin.
-        Err(_) => DOMAIN.pin(DOMAIN.join(), true),
+        Err(_) => Domain::pin_borrowed(DOMAIN.join()),
     }
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn join() -> &'static CachePadded<Participant> {
 
 #[cfg(all(test, millpond_loom))]
 pub(crate) fn pin_as(participant: &'static CachePadded<Participant>) -> Pinned {
-    DOMAIN.pin(participant, false)
+    Domain::pin(participant)
 }
 
 pub(super) fn leave(participant: &'static CachePadded<Participant>) {
