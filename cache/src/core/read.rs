@@ -11,7 +11,7 @@ use crate::store::shard::{Found, Shard};
 
 impl<K, V, S: BuildHasher> Core<K, V, S> {
     /// A live entry, counted as a hit or a miss.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get<'g, Q>(&'g self, pin: &'g Pinned, key: &Q) -> Option<&'g V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -20,7 +20,7 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         let shard = self.shards.of(hash.shard());
         // The common case, and what is called besides is called last: so it needs few registers and no stack.
         match shard.glance(pin, hash.part(), |candidate| key.equivalent(candidate)) {
-            Some(found) if shard.is_plain() && found.node.header.is_touched() => Some(&found.node.value),
+            Some(found) if found.node.header.is_settled() => Some(&found.node.value),
             Some(found) => self.get_found(shard, found),
             None => self.get_elsewhere(pin, hash, key),
         }
@@ -31,9 +31,11 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         if shard.timed() && !self.alive_on_read(shard, found.id, true) {
             return self.get_nothing();
         }
-        shard.touch(&found.node.header);
         if let Some(counters) = &self.counters {
             counters.add(Counter::Hits, 1);
+            shard.touch(&found.node.header);
+        } else {
+            shard.touch_settling(found.id, &found.node.header);
         }
         Some(&found.node.value)
     }

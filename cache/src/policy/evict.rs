@@ -42,6 +42,7 @@ impl Policy {
                     let victim = self.expel(entries, region);
                     if self.lists.list(Region::Window).weight() > self.quota.window() {
                         self.shift(entries, Region::Window, Region::Probation);
+                        self.look_ahead(entries, Region::Window);
                     }
                     victim
                 } else {
@@ -50,19 +51,19 @@ impl Policy {
             }
         };
         self.overflow(entries);
-        self.look_ahead(entries);
         Some(evicted)
     }
 
-    /// Asks for the memory that the next eviction will visit. The heads' headers were asked for when they were second.
+    /// Asks for the memory that an eviction will visit when the new head of this queue is in question. Its header was asked
+    /// for when it was second.
     #[inline]
-    fn look_ahead<E: Entries + ?Sized>(&self, entries: &E) {
-        for region in [Region::Window, Region::Probation] {
-            let Some(head) = self.lists.list(region).head() else { continue };
-            self.prefetch(entries.header(head).hash);
-            if let Some(second) = self.lists.second(entries, region) {
-                entries.prefetch(second);
-            }
+    fn look_ahead<E: Entries + ?Sized>(&self, entries: &E, region: Region) {
+        let Some(head) = self.lists.list(region).head() else { return };
+        let hash = entries.header(head).hash;
+        self.prefetch(hash);
+        entries.prefetch_place(hash);
+        if let Some(second) = self.lists.second(entries, region) {
+            entries.prefetch(second);
         }
     }
 
@@ -72,13 +73,6 @@ impl Policy {
         let hash = self.spread.of(hash);
         self.sketch.prefetch(hash);
         self.ghosts.prefetch(hash);
-    }
-
-    /// The entries one of which the next eviction is likely to take.
-    #[inline]
-    #[must_use]
-    pub fn next_victims(&self) -> (Option<u32>, Option<u32>) {
-        (self.lists.list(Region::Window).head(), self.lists.list(Region::Probation).head())
     }
 
     /// Tells the policy that nothing has to go: the cache is still filling.
@@ -129,7 +123,14 @@ impl Policy {
     /// Brings the protected queue back to its quota. Entries in use go round once more, but at most `SPARED` in one call:
     /// what is too much then stays for the next. (To demote an entry in use instead would be wrong: in a loop that nearly
     /// fits all are in use, and it costs up to 4 points there.)
+    #[inline]
     pub(super) fn demote<E: Entries + ?Sized>(&mut self, entries: &E) {
+        if self.excess().is_some() {
+            self.demote_some(entries);
+        }
+    }
+
+    fn demote_some<E: Entries + ?Sized>(&mut self, entries: &E) {
         let mut spared = 0;
         for _ in 0..2 * SPARED {
             let Some(slot) = self.excess() else { return };
@@ -182,6 +183,7 @@ impl Policy {
     fn reject<E: Entries + ?Sized>(&mut self, entries: &E) -> u32 {
         let slot = self.lists.pop_head(entries, Region::Window);
         self.bury(entries.header(slot), Kind::Rejected);
+        self.look_ahead(entries, Region::Window);
         slot
     }
 
@@ -191,6 +193,7 @@ impl Policy {
         let slot = self.lists.pop_head(entries, region);
         self.clocks.victims += u64::from(self.lists.weight_of(slot));
         self.bury(entries.header(slot), Kind::Victim);
+        self.look_ahead(entries, region);
         slot
     }
 

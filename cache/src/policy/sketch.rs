@@ -104,20 +104,15 @@ impl Sketch {
         if !self.started() {
             return;
         }
-        let index = self.table.index(hash);
-        if self.pending.is_some() {
-            self.advance(index);
-        }
-        let block = self.table.block_mut(index);
-        let mut added = false;
+        let block = self.block(hash);
+        let mut added = 0;
         for row in 0..4 {
             let (word, shift) = position(hash, row);
-            let word = &mut block[word];
-            let below = (*word >> shift) & MAX_COUNT != MAX_COUNT;
-            *word += u64::from(below) << shift;
-            added |= below;
+            let one = u64::from(block[word] >> shift & MAX_COUNT != MAX_COUNT);
+            block[word] += one << shift;
+            added |= one;
         }
-        self.additions += u64::from(added);
+        self.additions += added;
         if self.additions >= self.sample {
             self.age();
         }
@@ -129,17 +124,23 @@ impl Sketch {
         if !self.started() {
             return 0;
         }
+        let block = self.block(hash);
+        let mut least = MAX_COUNT;
+        for row in 0..4 {
+            let (word, shift) = position(hash, row);
+            least = least.min(block[word] >> shift & MAX_COUNT);
+        }
+        least as u32
+    }
+
+    /// A key's block, up to date.
+    #[inline]
+    fn block(&mut self, hash: u64) -> &mut Block {
         let index = self.table.index(hash);
         if self.pending.is_some() {
             self.advance(index);
         }
-        let block = self.table.block_mut(index);
-        let mut least = MAX_COUNT;
-        for row in 0..4 {
-            let (word, shift) = position(hash, row);
-            least = least.min((block[word] >> shift) & MAX_COUNT);
-        }
-        least as u32
+        self.table.block_mut(index)
     }
 
     #[cold]
@@ -207,7 +208,7 @@ impl Pending {
 #[inline]
 fn position(hash: u64, row: usize) -> (usize, u32) {
     let bits = (hash >> (32 + 8 * row)) as u32;
-    (2 * row + (bits & 1) as usize, (bits >> 1 & 15) * 4)
+    (2 * row + (bits & 1) as usize, bits << 1 & 60)
 }
 
 fn blocks_for(entries: u64) -> usize {

@@ -5,6 +5,8 @@ use std::cell::Cell;
 
 use crossbeam_utils::CachePadded;
 
+#[cfg(not(millpond_loom))]
+use super::barrier;
 use super::domain::{Domain, Participant, Pinned};
 
 #[cfg(not(millpond_loom))]
@@ -17,7 +19,8 @@ loom::lazy_static! {
 
 #[cfg(not(millpond_loom))]
 thread_local! {
-    /// No destructor, so reading it is one load from the thread's block; `OWNED` clears it.
+    /// No destructor, so reading it is one load from the thread's block; `OWNED` clears it. Stays empty in processes without
+    /// asymmetric barriers, so that a pin need not ask.
     static LOCAL: Cell<Option<&'static CachePadded<Participant>>> = const { Cell::new(None) };
     static OWNED: Owned = Owned(DOMAIN.join());
 }
@@ -55,8 +58,10 @@ pub(crate) fn pin() -> Pinned {
 fn pin_slow() -> Pinned {
     match OWNED.try_with(|owned| owned.0) {
         Ok(participant) => {
-            LOCAL.set(Some(participant));
-            Domain::pin(participant)
+            if barrier::asymmetric() {
+                LOCAL.set(Some(participant));
+            }
+            Domain::pin_fenced(participant)
         }
         // A thread-local destructor that outlived ours: borrow a participant for this one pin.
         Err(_) => Domain::pin_borrowed(DOMAIN.join()),
