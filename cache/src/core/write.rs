@@ -172,9 +172,11 @@ impl<K, V, S> Core<K, V, S> {
         if room >= need {
             return 0;
         }
-        let shard = &self.shards[own];
-        let held = shard.weight();
-        let fair = shard.share() - shard.share() / 8;
+        let shard = self.shards.of(own);
+        let (held, fair) = (shard.weight(), shard.fair());
+        if held >= fair && held >= need {
+            return 0;
+        }
         let from_own = (held.saturating_add(need)).saturating_sub(fair).min(held).min(need);
         (need - room).saturating_sub(from_own)
     }

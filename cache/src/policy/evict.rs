@@ -21,6 +21,28 @@ const WARM: u32 = 6;
 /// ever taking in another, by making its victims look hot too.
 const LUCK: u64 = 128;
 
+/// What the last duel found out about its victim, which in a scan meets many candidates.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Judged {
+    hash: u32,
+    counted: u32,
+    /// Of the sketch, at the time.
+    halvings: u32,
+}
+
+impl Judged {
+    #[inline]
+    fn with(self, victim: &Header) -> u32 {
+        with_last_use(self.counted, victim)
+    }
+}
+
+/// How often an entry was used, with the use that the sketch does not know of yet.
+#[inline]
+fn with_last_use(counted: u32, header: &Header) -> u32 {
+    (counted + u32::from(header.referenced())).min(MAX_FREQUENCY)
+}
+
 impl Policy {
     /// Chooses the entry to evict, forgets it and returns its slot. It may be the one inserted last. `None` if there is
     /// none that may be evicted.
@@ -157,15 +179,20 @@ impl Policy {
     #[inline]
     fn wins(&mut self, candidate: &Header, victim: &Header) -> bool {
         let candidate = self.frequency(candidate);
-        let victim = self.frequency(victim);
-        candidate > victim || (candidate >= WARM && self.random.next() % LUCK == 0)
+        // Counters only grow between halvings, so what was found for a victim that still waits is the least it has now.
+        let known = self.judged.hash == victim.hash && self.judged.halvings == self.sketch.halvings();
+        if !known || candidate > self.judged.with(victim) {
+            let counted = self.sketch.frequency(self.spread.of(victim.hash));
+            self.judged = Judged { hash: victim.hash, counted, halvings: self.sketch.halvings() };
+        }
+        candidate > self.judged.with(victim) || (candidate >= WARM && self.random.next() % LUCK == 0)
     }
 
     /// How often an entry was used, with the use that the sketch does not know of yet.
     #[inline]
     fn frequency(&mut self, header: &Header) -> u32 {
         let counted = self.sketch.frequency(self.spread.of(header.hash));
-        (counted + u32::from(header.referenced())).min(MAX_FREQUENCY)
+        with_last_use(counted, header)
     }
 
     /// Counts the use of an entry since this was last called; says whether there was any.

@@ -34,6 +34,8 @@ pub(super) struct Sketch {
     /// Additions at which the next halving is due.
     sample: u64,
     pending: Option<Box<Pending>>,
+    /// Times that counters went down. 0 before the start.
+    halvings: u32,
 }
 
 /// A change of the whole table that is under way.
@@ -56,7 +58,7 @@ enum Change {
 
 impl Sketch {
     pub(super) fn new() -> Self {
-        Self { table: Table::empty(), additions: 0, sample: u64::MAX, pending: None }
+        Self { table: Table::empty(), additions: 0, sample: u64::MAX, pending: None, halvings: 0 }
     }
 
     #[inline]
@@ -64,8 +66,15 @@ impl Sketch {
         self.table.blocks != 0
     }
 
+    /// Changes whenever counters went down; see [`Sketch::frequency`].
+    #[inline]
+    pub(super) fn halvings(&self) -> u32 {
+        self.halvings
+    }
+
     /// Begins to count, for about `entries` entries.
     pub(super) fn start(&mut self, entries: u64) {
+        self.halvings = self.halvings.wrapping_add(1);
         self.table = Table::zeroed(blocks_for(entries));
         self.additions = 0;
         self.pending = None;
@@ -148,6 +157,7 @@ impl Sketch {
         // A halving is over long before the next is due; only a doubling can still be under way. Then the halving waits.
         if self.pending.is_none() {
             let began = self.additions;
+            self.halvings = self.halvings.wrapping_add(1);
             self.begin(Change::Halve { odd: 0, began });
             // What the odd counters lose besides is taken off when they are known.
             self.additions = began / 2;

@@ -3,6 +3,7 @@
 use super::activity::Activity;
 use super::climber::{Climber, Shape};
 use super::entries::Entries;
+use super::evict::Judged;
 use super::ghost::{Clocks, Ghosts};
 use super::lists::Lists;
 use super::quota::Quota;
@@ -35,6 +36,7 @@ pub struct Policy {
     pub(super) clocks: Clocks,
     pub(super) spread: Spread,
     pub(super) random: Random,
+    pub(super) judged: Judged,
     /// How many entries the capacity holds: known, or for weights estimated.
     pub(super) population: u64,
     /// Whether the window may hold more than its quota because the last word has not been spoken on an insert.
@@ -56,6 +58,7 @@ impl Policy {
             clocks: Clocks::default(),
             spread: Spread::new(&mut random),
             random,
+            judged: Judged::default(),
             population: capacity,
             unsettled: false,
         }

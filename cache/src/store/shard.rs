@@ -137,10 +137,18 @@ impl<K, V> Shard<K, V> {
         self.share
     }
 
+    /// What this shard may keep while others are over their share.
+    #[inline]
+    pub(crate) fn fair(&self) -> u64 {
+        self.share - self.share / 8
+    }
+
+    #[inline]
     pub(crate) fn entries(&self) -> usize {
         self.load.entries.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn weight(&self) -> u64 {
         self.load.weight.load(Ordering::Relaxed)
     }
