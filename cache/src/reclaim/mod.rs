@@ -1,6 +1,6 @@
 //! When may memory that a reader might still see be reused? Epochs, with the cost on the side that frees.
 //!
-//! - [`domain`]: the epoch clock, who is pinned, and what is safe to free.
+//! - [`domain`]: who is pinned, in which period, and what is safe to free.
 //! - [`local`]: this thread's participant; [`pin`].
 //! - [`barrier`]: the pair of fences, cheap for readers and dear for the one that frees.
 
