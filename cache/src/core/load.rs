@@ -211,8 +211,8 @@ where
 
     fn count(&self, counter: Counter) {
         if let (Some(counters), Some(began)) = (&self.core.counters, self.began) {
-            counters.add(counter, 1);
-            counters.add(Counter::LoadNanos, u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            counters.count(counter, 1);
+            counters.count(Counter::LoadNanos, u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
         }
     }
 }

@@ -323,7 +323,7 @@ impl<K, V, S> Core<K, V, S> {
     fn report(&self, pin: &Pinned, shard: usize, removed: &Removed) {
         if let Some(counters) = &self.counters {
             for &(_, cause) in removed {
-                counters.add(Counter::removal(cause), 1);
+                counters.add(pin.stripe(), Counter::removal(cause), 1);
             }
         }
         if let Some(listener) = &self.listener {
@@ -348,7 +348,7 @@ impl<K, V, S> Core<K, V, S> {
     /// Reports a value that is heavier than the whole cache and never got in.
     pub(crate) fn report_refused(&self, key: &K, value: &V) {
         if let Some(counters) = &self.counters {
-            counters.add(Counter::removal(RemovalCause::Size), 1);
+            counters.count(Counter::removal(RemovalCause::Size), 1);
         }
         if let Some(listener) = &self.listener {
             listener.call(key, value, RemovalCause::Size, self.counters.as_ref());

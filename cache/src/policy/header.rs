@@ -13,6 +13,8 @@ use super::region::Region;
 const TOUCHED: u8 = 1;
 /// The same, in an entry whose hits are of no interest to anybody else: it can't expire, and nobody counts.
 const SETTLED: u8 = 2;
+/// The same, but that hits are counted.
+const COUNTED: u8 = 3;
 
 /// What the policy keeps in an entry. All zero is a valid header.
 #[derive(Debug)]
@@ -49,10 +51,11 @@ impl Header {
         self.touch_as(TOUCHED, activity);
     }
 
-    /// As [`touch`](Self::touch), and notes that until the policy looks again, hits have nothing to record anywhere.
+    /// As [`touch`](Self::touch), and notes that until the policy looks again, hits have nothing to record, but in the
+    /// statistics if they are `counted`.
     #[inline]
-    pub fn settle(&self, activity: &Activity) {
-        self.touch_as(SETTLED, activity);
+    pub fn settle(&self, counted: bool, activity: &Activity) {
+        self.touch_as(if counted { COUNTED } else { SETTLED }, activity);
     }
 
     #[inline]
@@ -71,6 +74,13 @@ impl Header {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.referenced.load(Relaxed) == SETTLED
+    }
+
+    /// Whether a hit has only to be counted.
+    #[inline]
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.referenced.load(Relaxed) == COUNTED
     }
 
     // Two racing hits may both come here; the tally is then one too high, which the climber does not notice.

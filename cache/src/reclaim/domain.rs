@@ -56,12 +56,6 @@ impl Participant {
         self.word.store(next, Ordering::Release);
         last
     }
-
-    #[inline]
-    #[cfg(not(millpond_loom))]
-    pub(crate) fn index(&self) -> u32 {
-        self.index
-    }
 }
 
 #[derive(Debug, Default)]

@@ -83,21 +83,6 @@ pub(super) fn leave(participant: &'static CachePadded<Participant>) {
     DOMAIN.leave(participant);
 }
 
-/// A stripe number for counters, without pinning.
-#[inline]
-#[cfg(not(millpond_loom))]
-pub(crate) fn stripe() -> u32 {
-    match LOCAL.get() {
-        Some(participant) => participant.index(),
-        None => pin_slow().stripe(),
-    }
-}
-
-#[cfg(millpond_loom)]
-pub(crate) fn stripe() -> u32 {
-    pin().stripe()
-}
-
 pub(crate) fn seal() -> u64 {
     DOMAIN.seal()
 }

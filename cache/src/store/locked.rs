@@ -71,13 +71,16 @@ pub(crate) struct Aftermath<K, V> {
     pub(crate) push: bool,
 }
 
+impl<K, V> Shard<K, V> {
+    /// Takes the lock.
+    #[inline]
+    pub(crate) fn lock(&self) -> Locked<'_, K, V> {
+        Locked { shard: self, state: self.state.lock(), dead: Vec::new() }
+    }
+}
+
 #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
 impl<'s, K, V> Locked<'s, K, V> {
-    #[inline]
-    pub(super) fn new(shard: &'s Shard<K, V>, state: MutexGuard<'s, State<K, V>>) -> Self {
-        Self { shard, state, dead: Vec::new() }
-    }
-
     #[inline]
     fn table(&self) -> &'s Table {
         // SAFETY: tables are replaced under the lock only, and freed after they were replaced.

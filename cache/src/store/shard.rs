@@ -16,7 +16,6 @@ use crossbeam_utils::CachePadded;
 
 use super::cells::{Allocator, Cells};
 use super::limbo::Limbo;
-use super::locked::Locked;
 use super::node::{Node, Nodes};
 use super::table::Table;
 use super::times::{Times, TimesTable};
@@ -47,7 +46,7 @@ pub(crate) struct Shard<K, V> {
     share: u64,
     pub(super) activity: Activity,
     pub(super) load: CachePadded<Load>,
-    state: CachePadded<Mutex<State<K, V>>>,
+    pub(super) state: CachePadded<Mutex<State<K, V>>>,
 }
 
 /// What other threads may know of the shard without its lock. Written under the lock.
@@ -177,19 +176,13 @@ impl<K, V> Shard<K, V> {
         unsafe { Nodes::<K, V>::get(&self.cells, id) }
     }
 
-    /// Records a hit for the policy.
+    /// Records a hit for the policy. If the entry can't expire, further hits need not come here.
     #[inline]
-    pub(crate) fn touch(&self, header: &Header) {
-        header.touch(&self.activity);
-    }
-
-    /// The same for a cache without statistics: if the entry can't expire, further hits need not come here.
-    #[inline]
-    pub(crate) fn touch_settling(&self, id: u32, header: &Header) {
+    pub(crate) fn touch(&self, id: u32, header: &Header, counted: bool) {
         if self.timed() && self.times(id).is_some_and(|times| times.end() != 0) {
-            self.touch(header);
+            header.touch(&self.activity);
         } else {
-            header.settle(&self.activity);
+            header.settle(counted, &self.activity);
         }
     }
 
@@ -280,12 +273,6 @@ impl<K, V> Shard<K, V> {
         self.table(pin)
             .find(hash, check)
             .or_else(|| self.draining(pin).and_then(|draining| draining.find(hash, check)))
-    }
-
-    /// Takes the lock.
-    #[inline]
-    pub(crate) fn lock(&self) -> Locked<'_, K, V> {
-        Locked::new(self, self.state.lock())
     }
 }
 
