@@ -3,6 +3,7 @@
 use super::entries::Entries;
 use super::ghost::Kind;
 use super::header::Header;
+use super::judged::{Judged, with_last_use};
 use super::region::Region;
 use super::state::Policy;
 
@@ -13,35 +14,11 @@ const HAND: usize = 16;
 /// climber learns of main's hits by bits that were cleared, and must learn of more than 32 for each miss, which is what
 /// it takes to outweigh the best case for the smallest step of the window (a 32nd of the capacity).
 const SPARED: usize = 64;
-/// Frequencies are compared up to here.
-const MAX_FREQUENCY: u32 = 15;
 /// A candidate that loses a duel although it was used this often …
 const WARM: u32 = 6;
 /// … wins nonetheless once in so many times. Otherwise somebody who knows which keys are hot could keep the cache from
 /// ever taking in another, by making its victims look hot too.
 const LUCK: u64 = 128;
-
-/// What the last duel found out about its victim, which in a scan meets many candidates.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Judged {
-    hash: u32,
-    counted: u32,
-    /// Of the sketch, at the time.
-    halvings: u32,
-}
-
-impl Judged {
-    #[inline]
-    fn with(self, victim: &Header) -> u32 {
-        with_last_use(self.counted, victim)
-    }
-}
-
-/// How often an entry was used, with the use that the sketch does not know of yet.
-#[inline]
-fn with_last_use(counted: u32, header: &Header) -> u32 {
-    (counted + u32::from(header.referenced())).min(MAX_FREQUENCY)
-}
 
 impl Policy {
     /// Chooses the entry to evict, forgets it and returns its slot. It may be the one inserted last. `None` if there is

@@ -3,8 +3,8 @@
 use super::activity::Activity;
 use super::climber::{Climber, Shape};
 use super::entries::Entries;
-use super::evict::Judged;
 use super::ghost::{Clocks, Ghosts};
+use super::judged::Judged;
 use super::lists::Lists;
 use super::quota::Quota;
 use super::random::{Random, Spread};
