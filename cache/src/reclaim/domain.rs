@@ -57,7 +57,7 @@ pub(crate) struct Domain {
 }
 
 impl Domain {
-    #[cfg(not(millpond_loom))]
+    #[cfg(not(any(millpond_loom, millpond_shuttle)))]
     pub(crate) const fn new() -> Self {
         Self {
             clock: CachePadded::new(AtomicU64::new(1)),
@@ -66,7 +66,7 @@ impl Domain {
         }
     }
 
-    #[cfg(millpond_loom)]
+    #[cfg(any(millpond_loom, millpond_shuttle))]
     pub(crate) fn new() -> Self {
         Self {
             clock: CachePadded::new(AtomicU64::new(1)),

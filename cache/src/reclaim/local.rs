@@ -7,16 +7,17 @@ use crossbeam_utils::CachePadded;
 
 use super::domain::{Domain, Participant, Pinned};
 
-#[cfg(not(millpond_loom))]
+#[cfg(not(any(millpond_loom, millpond_shuttle)))]
 static DOMAIN: Domain = Domain::new();
 
-#[cfg(millpond_loom)]
-loom::lazy_static! {
+// A model begins each execution with a new one.
+#[cfg(any(millpond_loom, millpond_shuttle))]
+crate::sync::model::lazy_static! {
     static ref DOMAIN: Domain = Domain::new();
 }
 
 #[cfg(not(millpond_loom))]
-thread_local! {
+crate::sync::thread_local! {
     /// No destructor, so reading it is one load from the thread's block; `OWNED` clears it.
     static LOCAL: Cell<Option<&'static CachePadded<Participant>>> = const { Cell::new(None) };
     static OWNED: Owned = Owned(DOMAIN.join());
@@ -29,7 +30,8 @@ struct Owned(&'static CachePadded<Participant>);
 #[cfg(not(millpond_loom))]
 impl Drop for Owned {
     fn drop(&mut self) {
-        LOCAL.set(None);
+        // Cannot fail; only shuttle destroys what has no destructor, too.
+        let _ = LOCAL.try_with(|local| local.set(None));
         DOMAIN.leave(self.0);
     }
 }
@@ -38,7 +40,7 @@ impl Drop for Owned {
 #[inline]
 #[cfg(not(millpond_loom))]
 pub(crate) fn pin() -> Pinned {
-    match LOCAL.get() {
+    match LOCAL.with(Cell::get) {
         Some(participant) => DOMAIN.pin(participant, false),
         None => pin_slow(),
     }
@@ -55,7 +57,7 @@ pub(crate) fn pin() -> Pinned {
 fn pin_slow() -> Pinned {
     match OWNED.try_with(|owned| owned.0) {
         Ok(participant) => {
-            LOCAL.set(Some(participant));
+            LOCAL.with(|local| local.set(Some(participant)));
             DOMAIN.pin(participant, false)
         }
         // A thread-local destructor that outlived ours: borrow a participant for this one pin.
@@ -82,7 +84,7 @@ pub(super) fn leave(participant: &'static CachePadded<Participant>) {
 #[inline]
 #[cfg(not(millpond_loom))]
 pub(crate) fn stripe() -> u32 {
-    match LOCAL.get() {
+    match LOCAL.with(Cell::get) {
         Some(participant) => participant.index(),
         None => pin_slow().stripe(),
     }
