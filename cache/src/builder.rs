@@ -14,7 +14,8 @@ use crate::error::BuildError;
 use crate::listener::Listener;
 use crate::removal::RemovalCause;
 use crate::stats::Counters;
-use crate::store::shard::Shard;
+use crate::store::shard::{Shard, Use};
+use crate::store::shards::Shards;
 
 /// Shards are of unequal weight by chance, by about the root of their size: where a loop just fits the cache, a small shard
 /// with more than its part of the loop thrashes. At 256 that cost 39 points on one trace, at 1024 nothing (docs/design.md).
@@ -198,9 +199,11 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         let count = shards as u64;
         let share =
             |shard: u64| if max == u64::MAX { max } else { max / count + u64::from(shard < max % count) };
+        let make =
+            |shard| Shard::new(share(shard), Use { weighted, counted: self.record_stats }, seed_of(shard));
         let core = Core {
             hasher: self.hasher,
-            shards: (0..count).map(|shard| Shard::new(share(shard), weighted, seed_of(shard))).collect(),
+            shards: Shards::new((0..count).map(make)),
             flights: (0..count).map(|_| Flights::new()).collect(),
             budget: Budget::new(max),
             weigher: self.weigher,

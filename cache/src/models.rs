@@ -14,7 +14,8 @@ use loom::thread;
 
 use crate::flight::{Flight, Outcome};
 use crate::reclaim::{self, domain::Domain};
-use crate::store::shard::{Locked, Shard};
+use crate::store::locked::{Ends, Locked};
+use crate::store::shard::{Shard, Use};
 use crate::store::table::Table;
 
 /// `preemptions`: how often a thread is interrupted where it need not be; `LOOM_MAX_PREEMPTIONS` lowers it, not more.
@@ -60,7 +61,7 @@ fn models_no_reuse_while_a_reader_is_pinned() {
         let participant = entry.domain.join();
         let shared = Arc::clone(&entry);
         let reader = thread::spawn(move || {
-            let _pin = shared.domain.pin(participant, false);
+            let _pin = Domain::pin(participant);
             shared.read();
         });
         entry.link.store(0, Ordering::Release);
@@ -81,11 +82,11 @@ fn models_no_reuse_while_a_reader_pins_again_and_again() {
         let shared = Arc::clone(&entry);
         let reader = thread::spawn(move || {
             for _ in 0..2 {
-                let _pin = shared.domain.pin(participant, false);
+                let _pin = Domain::pin(participant);
                 shared.read();
             }
-            let _outer = shared.domain.pin(participant, false);
-            drop(shared.domain.pin(participant, false));
+            let _outer = Domain::pin(participant);
+            drop(Domain::pin(participant));
             shared.read();
         });
         entry.link.store(0, Ordering::Release);
@@ -103,7 +104,7 @@ fn models_one_thread_unlinks_another_advances() {
         let participant = entry.domain.join();
         let for_reader = Arc::clone(&entry);
         let reader = thread::spawn(move || {
-            let _pin = for_reader.domain.pin(participant, false);
+            let _pin = Domain::pin(participant);
             for_reader.read();
         });
         let for_helper = Arc::clone(&entry);
@@ -127,7 +128,7 @@ fn models_a_reader_that_joins_during_the_scan() {
         let shared = Arc::clone(&entry);
         let reader = thread::spawn(move || {
             let participant = shared.domain.join();
-            let pin = shared.domain.pin(participant, false);
+            let pin = Domain::pin(participant);
             shared.read();
             drop(pin);
             shared.domain.leave(participant);
@@ -195,7 +196,8 @@ fn models_table_update_is_never_a_miss() {
         });
         let (table, cells) = &*shared;
         cells.fill(2);
-        assert!(table.replace(SAME, 1, 2));
+        let (place, ()) = table.locate(SAME, |id| (id == 1).then_some(())).expect("there");
+        table.replace(place, 2);
         reader.join().unwrap();
     });
 }
@@ -248,8 +250,8 @@ fn hash(key: u64) -> u32 {
 }
 
 fn admit(locked: &mut Locked<'_, u64, u64>, key: u64, value: u64) {
-    let id = locked.admit(hash(key), key, value, 1, 0, 0);
-    locked.publish(id);
+    let id = locked.admit(hash(key), key, value, 1, Ends::default());
+    locked.publish(hash(key), id);
 }
 
 fn finish(locked: Locked<'_, u64, u64>) {
@@ -258,7 +260,7 @@ fn finish(locked: Locked<'_, u64, u64>) {
 
 /// A shard whose first table is exactly full.
 fn full_shard() -> Arc<Shard<u64, u64>> {
-    let shard = Arc::new(Shard::new(u64::MAX, false, 1));
+    let shard = Arc::new(Shard::new(u64::MAX, Use::default(), 1));
     for key in 0..10 {
         let mut locked = shard.lock();
         admit(&mut locked, key, key);
@@ -284,8 +286,8 @@ fn draining_shard() -> Arc<Shard<u64, u64>> {
     let mut locked = shard.lock();
     admit(&mut locked, 10, 10);
     for key in 0..8 {
-        let id = locked.find(hash(key), |candidate| *candidate == key).expect("there");
-        locked.remove(id);
+        let spot = locked.find(hash(key), |candidate| *candidate == key).expect("there");
+        locked.remove(spot.id);
     }
     drop(locked);
     shard
@@ -310,7 +312,7 @@ fn models_drain_and_two_updates() {
         for value in [80, 800] {
             let mut locked = shard.lock();
             let old = locked.find(hash(8), |key| *key == 8).expect("there");
-            locked.update(old, 8, value, 1, 0, 0);
+            locked.update(old, hash(8), 8, value, 1, Ends::default());
             finish(locked);
         }
         reader.join().unwrap();
@@ -340,7 +342,7 @@ fn models_growth_and_update_have_no_false_miss() {
         admit(&mut locked, 10, 10);
         // Still in the draining table.
         let old = locked.find(hash(2), |key| *key == 2).expect("there");
-        locked.update(old, 2, 200, 1, 0, 0);
+        locked.update(old, hash(2), 2, 200, 1, Ends::default());
         finish(locked);
         reader.join().unwrap();
         shard.lock().check_invariants();

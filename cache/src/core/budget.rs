@@ -19,19 +19,23 @@ impl Budget {
         Self { max, used: CachePadded::new(AtomicU64::new(0)) }
     }
 
+    #[inline]
     pub(crate) fn max(&self) -> u64 {
         self.max
     }
 
+    #[inline]
     pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Acquire)
     }
 
+    #[inline]
     pub(crate) fn room(&self) -> u64 {
         self.max.saturating_sub(self.used.load(Ordering::Relaxed))
     }
 
     /// Takes `amount` if all of it is free.
+    #[inline]
     pub(crate) fn try_take(&self, amount: u64) -> bool {
         let mut used = self.used.load(Ordering::Relaxed);
         loop {
@@ -43,6 +47,7 @@ impl Budget {
         }
     }
 
+    #[inline]
     pub(crate) fn give(&self, amount: u64) {
         if amount > 0 {
             let before = self.used.fetch_sub(amount, Ordering::AcqRel);

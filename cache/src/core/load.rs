@@ -19,7 +19,7 @@ use super::{Core, KeyHash};
 use crate::flight::{Flight, Outcome};
 use crate::reclaim;
 use crate::stats::Counter;
-use crate::store::shard::Locked;
+use crate::store::locked::{Ends, Locked};
 use crate::sync::Mutex;
 
 /// The loads in flight of one shard.
@@ -43,6 +43,7 @@ impl<K, V> Flights<K, V> {
     }
 
     /// Keeps a load of this key from storing its result. The caller holds the shard's lock.
+    #[inline]
     pub(crate) fn detach<Q: Equivalent<K> + ?Sized>(&self, hash: KeyHash, key: &Q) {
         if self.count.load(Ordering::Relaxed) != 0 {
             self.take(hash, |in_flight| key.equivalent(&in_flight.key));
@@ -127,9 +128,9 @@ where
         let index = self.shard_index(hash);
         let pin = reclaim::pin();
         let locked = self.shards[index].lock();
-        let found = locked.find(hash.low(), |candidate| *candidate == key);
-        if let Some(id) = found.filter(|&id| !self.expired(&locked, id)) {
-            let node = locked.pinned_node(&pin, id);
+        let found = locked.find(hash.part(), |candidate| *candidate == key);
+        if let Some(spot) = found.filter(|spot| !self.expired(&locked, spot.id)) {
+            let node = locked.pinned_node(&pin, spot.id);
             drop(locked);
             return Boarding::Hit(node.value.clone());
         }
@@ -160,12 +161,12 @@ where
         // key stays with `self` until then, so that leaving the table never drops one under the lock.
         let weight = core.weigh(key, &value);
         let stored = value.clone();
-        let times = core.deadlines(life);
+        let ends = core.ends(life);
         if u64::from(weight) > core.budget.max() {
             self.depart();
             core.report_refused(key, &stored);
         } else {
-            self.store(stored, weight, times);
+            self.store(stored, weight, ends);
         }
         // Out of the table, so nobody joins any more, and each who joined has a handle.
         let awaited = Arc::strong_count(&self.flight) > 1;
@@ -173,14 +174,14 @@ where
         value
     }
 
-    fn store(&mut self, value: V, weight: u32, (deadline, idle): (u64, u64)) {
+    fn store(&mut self, value: V, weight: u32, ends: Ends) {
         let core = self.core;
         let hash = self.hash;
         let index = core.shard_index(hash);
-        let pin = reclaim::pin();
+        let pin = core.pin_if_watched();
         let mut removed = Removed::new();
         let key = self.key.as_deref().expect("a leader ends once");
-        let find = |locked: &Locked<'_, K, V>| locked.find(hash.low(), |candidate| candidate == key);
+        let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| candidate == key);
         let mut credit = core.gather(index, u64::from(weight), find);
         let mut locked = core.shards[index].lock();
         let mut late = None;
@@ -188,7 +189,7 @@ where
             let old = find(&locked);
             // After the last comparison, which may panic: a key must not be dropped here. Ours was the other handle.
             let key = self.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
-            let fresh = Fresh { hash, key, value, weight, deadline, idle };
+            let fresh = Fresh { hash, key, value, weight, ends };
             core.link(&mut locked, old, fresh, &mut credit, &mut removed);
         } else {
             late = Some(value);

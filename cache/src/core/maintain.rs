@@ -4,7 +4,7 @@ use super::Core;
 use super::write::Removed;
 use crate::reclaim;
 use crate::removal::RemovalCause;
-use crate::store::shard::Locked;
+use crate::store::locked::Locked;
 use crate::sync::thread;
 
 /// Buckets of the table that each write checks for expired entries.
@@ -38,7 +38,7 @@ impl<K, V, S> Core<K, V, S> {
     /// Removes all expired entries and drops all removed ones that no pin protects.
     pub(crate) fn run_pending_tasks(&self) {
         for (index, shard) in self.shards.iter().enumerate() {
-            let pin = reclaim::pin();
+            let pin = self.pin_if_watched();
             let mut removed = Removed::new();
             let mut locked = shard.lock();
             if locked.timed() {
@@ -48,7 +48,7 @@ impl<K, V, S> Core<K, V, S> {
             let aftermath = locked.finish();
             self.conclude(pin, index, &removed, aftermath);
         }
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             shard.lock().seal();
         }
         // Readers that are in the middle of a lookup are done in an instant; a pin that is held longer is not waited for.
@@ -59,7 +59,7 @@ impl<K, V, S> Core<K, V, S> {
             }
             thread::yield_now();
         }
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             let dead = shard.lock().collect_all();
             drop(dead);
         }
@@ -68,7 +68,7 @@ impl<K, V, S> Core<K, V, S> {
     /// Removes every entry, and keeps loads in flight from storing theirs.
     pub(crate) fn clear(&self) {
         for (index, shard) in self.shards.iter().enumerate() {
-            let pin = reclaim::pin();
+            let pin = self.pin_if_watched();
             let mut removed = Removed::new();
             let mut locked = shard.lock();
             let detached = self.flights[index].detach_all();
@@ -97,7 +97,7 @@ impl<K, V, S> Core<K, V, S> {
     /// other: call it while nobody writes.
     pub(crate) fn check_invariants(&self) {
         let mut held = 0;
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             let locked = shard.lock();
             locked.check_invariants();
             held += locked.weight();

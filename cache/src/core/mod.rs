@@ -23,7 +23,7 @@ use load::Flights;
 use crate::clock::Ticks;
 use crate::listener::Listener;
 use crate::stats::Counters;
-use crate::store::shard::Shard;
+use crate::store::shards::Shards;
 
 /// Decides what an entry weighs.
 pub(crate) type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u32 + Send + Sync>;
@@ -31,7 +31,7 @@ pub(crate) type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u32 + Send + Sync>;
 /// Everything that clones of a cache share.
 pub(crate) struct Core<K, V, S> {
     pub(crate) hasher: S,
-    pub(crate) shards: Box<[Shard<K, V>]>,
+    pub(crate) shards: Shards<K, V>,
     pub(crate) flights: Box<[Flights<K, V>]>,
     pub(crate) budget: Budget,
     pub(crate) weigher: Option<Weigher<K, V>>,
@@ -44,15 +44,16 @@ pub(crate) struct Core<K, V, S> {
     pub(crate) name: Option<Box<str>>,
 }
 
-/// A key's hash, computed once, cut into the parts that the layers use.
+/// A key's hash, computed once: the upper half of the hasher's, multiplied by an odd number, so that every bit depends on
+/// many of a weak hasher's bits. The tag is the lowest eight bits, the shard those above, the bucket the uppermost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeyHash(u64);
 
 impl KeyHash {
     /// Bucket and tag; also what the policy knows of the key.
     #[inline]
-    pub(crate) fn low(self) -> u32 {
-        self.0 as u32
+    pub(crate) fn part(self) -> u32 {
+        (self.0 >> 32) as u32
     }
 
     #[inline]
@@ -72,16 +73,13 @@ impl<K, V, S> Core<K, V, S> {
     where
         S: BuildHasher,
     {
-        // The shard, the bucket and the tag use different bits; a multiplication by an odd number and a fold make them
-        // depend on all of a weak hasher's bits.
-        let hash = self.hasher.hash_one(key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        KeyHash(hash ^ (hash >> 32))
+        KeyHash(self.hasher.hash_one(key).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    /// The number of the shard that holds the key. The number of shards is a power of two.
+    /// The number of the shard that holds the key.
     #[inline]
     pub(crate) fn shard_index(&self, hash: KeyHash) -> usize {
-        hash.shard() & (self.shards.len() - 1)
+        self.shards.index(hash.shard())
     }
 
     pub(crate) fn weigh(&self, key: &K, value: &V) -> u32 {

@@ -4,13 +4,10 @@ use std::hash::{BuildHasher, Hash};
 
 use equivalent::Equivalent;
 
-use super::Core;
+use super::{Core, KeyHash};
 use crate::reclaim::Pinned;
 use crate::stats::Counter;
 use crate::store::shard::{Found, Shard};
-
-/// A live entry and its shard.
-type Seen<'g, K, V> = (&'g Shard<K, V>, Found<'g, K, V>);
 
 impl<K, V, S: BuildHasher> Core<K, V, S> {
     /// A live entry, counted as a hit or a miss.
@@ -19,14 +16,46 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let found = self.look(pin, key, true);
-        if let Some((shard, found)) = &found {
-            shard.touch(&found.node.header);
+        let hash = self.hash(key);
+        let shard = self.shards.of(hash.shard());
+        // The common case, and what is called besides is called last: so it needs few registers and no stack.
+        match shard.glance(pin, hash.part(), |candidate| key.equivalent(candidate)) {
+            Some(found) if shard.is_plain() && found.node.header.is_touched() => Some(&found.node.value),
+            Some(found) => self.get_found(shard, found),
+            None => self.get_elsewhere(pin, hash, key),
         }
+    }
+
+    #[inline(never)]
+    fn get_found<'g>(&'g self, shard: &'g Shard<K, V>, found: Found<'g, K, V>) -> Option<&'g V> {
+        if shard.timed() && !self.alive_on_read(shard, found.id, true) {
+            return self.get_nothing();
+        }
+        shard.touch(&found.node.header);
         if let Some(counters) = &self.counters {
-            counters.add(if found.is_some() { Counter::Hits } else { Counter::Misses }, 1);
+            counters.add(Counter::Hits, 1);
         }
-        found.map(|(_, found)| &found.node.value)
+        Some(&found.node.value)
+    }
+
+    #[inline(never)]
+    fn get_elsewhere<'g, Q>(&'g self, pin: &'g Pinned, hash: KeyHash, key: &Q) -> Option<&'g V>
+    where
+        Q: Equivalent<K> + ?Sized,
+    {
+        let shard = self.shards.of(hash.shard());
+        match shard.find(pin, hash.part(), |candidate| key.equivalent(candidate)) {
+            Some(found) => self.get_found(shard, found),
+            None => self.get_nothing(),
+        }
+    }
+
+    #[inline]
+    fn get_nothing<'g>(&self) -> Option<&'g V> {
+        if let Some(counters) = &self.counters {
+            counters.add(Counter::Misses, 1);
+        }
+        None
     }
 
     /// Whether there is a live entry; leaves no trace in policy, expiry or statistics.
@@ -35,22 +64,11 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.look(pin, key, false).is_some()
-    }
-
-    /// A live entry; a use moves its idle deadline.
-    #[inline(always)]
-    fn look<'g, Q>(&'g self, pin: &'g Pinned, key: &Q, is_use: bool) -> Option<Seen<'g, K, V>>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
         let hash = self.hash(key);
-        let shard = &self.shards[self.shard_index(hash)];
-        let found = shard.find(pin, hash.low(), |candidate| key.equivalent(candidate))?;
-        if shard.timed() && !self.alive_on_read(shard, found.id, is_use) {
-            return None;
-        }
-        Some((shard, found))
+        let shard = self.shards.of(hash.shard());
+        shard
+            .find(pin, hash.part(), |candidate| key.equivalent(candidate))
+            .is_some_and(|found| !shard.timed() || self.alive_on_read(shard, found.id, false))
     }
 
     /// Whether the entry lives now; a use moves its idle deadline if it has one.

@@ -12,7 +12,7 @@ use super::{Core, KeyHash};
 use crate::reclaim::{self, Pinned};
 use crate::removal::RemovalCause;
 use crate::stats::Counter;
-use crate::store::shard::{Aftermath, Locked};
+use crate::store::locked::{Aftermath, Ends, Locked, Spot};
 
 /// How long an entry lives.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +33,7 @@ pub(crate) struct Fresh<K, V> {
     pub(crate) key: K,
     pub(crate) value: V,
     pub(crate) weight: u32,
-    pub(crate) deadline: u64,
-    pub(crate) idle: u64,
+    pub(crate) ends: Ends,
 }
 
 /// Room that a write has taken from the budget or freed by eviction and not used yet. What is left goes back on drop.
@@ -44,7 +43,34 @@ pub(crate) struct Credit<'b> {
     amount: u64,
 }
 
+/// An entry for which room is made.
+#[derive(Clone, Copy, Debug)]
+enum Newcomer {
+    /// It stands in the place of its predecessor.
+    Linked(u32),
+    /// No table holds it yet.
+    Unlinked(u32),
+}
+
+impl Newcomer {
+    #[inline]
+    fn id(self) -> u32 {
+        match self {
+            Self::Linked(id) | Self::Unlinked(id) => id,
+        }
+    }
+
+    #[inline]
+    fn unlinked(self) -> Option<u32> {
+        match self {
+            Self::Linked(_) => None,
+            Self::Unlinked(id) => Some(id),
+        }
+    }
+}
+
 impl Drop for Credit<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.budget.give(self.amount);
     }
@@ -72,15 +98,21 @@ impl<K, V, S> Core<K, V, S> {
         }
     }
 
-    /// Deadline and idle deadline of an entry written now; 0 = never.
-    pub(crate) fn deadlines(&self, life: Life) -> (u64, u64) {
+    /// When an entry ends that is written now.
+    #[inline]
+    pub(crate) fn ends(&self, life: Life) -> Ends {
+        if self.time_to_live == 0 && self.time_to_idle == 0 && matches!(life, Life::Configured) {
+            return Ends::default();
+        }
+        self.ends_from_now(life)
+    }
+
+    #[cold]
+    fn ends_from_now(&self, life: Life) -> Ends {
         let to_live = match life {
             Life::Configured => self.time_to_live,
             Life::Ticks(ticks) => ticks,
         };
-        if self.time_to_idle == 0 && matches!(life, Life::Configured) && to_live == 0 {
-            return (0, 0);
-        }
         let now = self.ticks.now();
         let deadline = match life {
             Life::Configured if to_live == 0 => 0,
@@ -88,34 +120,47 @@ impl<K, V, S> Core<K, V, S> {
             _ => now.checked_add(to_live).unwrap_or(0),
         };
         let idle = if self.time_to_idle == 0 { 0 } else { now.checked_add(self.time_to_idle).unwrap_or(0) };
-        (deadline, idle)
+        Ends { deadline, idle }
     }
 
     /// Weighs and dates an entry. Runs the weigher.
+    #[inline]
     pub(crate) fn fresh(&self, hash: KeyHash, key: K, value: V, life: Life) -> Fresh<K, V> {
         let weight = self.weigh(&key, &value);
-        let (deadline, idle) = self.deadlines(life);
-        Fresh { hash, key, value, weight, deadline, idle }
+        let ends = self.ends(life);
+        Fresh { hash, key, value, weight, ends }
     }
 
     /// Frees room in other shards for an entry of this weight, where this one holds less than its share of a full cache.
     /// `find` looks for an old entry of the key.
+    #[inline]
     pub(crate) fn gather(
         &self,
         own: usize,
         weight: u64,
-        find: impl Fn(&Locked<'_, K, V>) -> Option<u32>,
+        find: impl Fn(&Locked<'_, K, V>) -> Option<Spot>,
+    ) -> Credit<'_> {
+        if self.shards.len() > 1 && self.short(own, weight) > 0 {
+            return self.gather_slow(own, weight, find);
+        }
+        Credit { budget: &self.budget, amount: 0 }
+    }
+
+    #[cold]
+    fn gather_slow(
+        &self,
+        own: usize,
+        weight: u64,
+        find: impl Fn(&Locked<'_, K, V>) -> Option<Spot>,
     ) -> Credit<'_> {
         let mut credit = Credit { budget: &self.budget, amount: 0 };
-        if self.shards.len() > 1 && self.short(own, weight) > 0 {
-            // An update needs only what it adds; worth a look, because others would be evicted for it.
-            let locked = self.shards[own].lock();
-            let held = find(&locked).map_or(0, |old| u64::from(locked.weight_of(old)));
-            drop(locked);
-            let short = self.short(own, weight.saturating_sub(held));
-            if short > 0 {
-                self.gather_from_others(own, short, &mut credit);
-            }
+        // An update needs only what it adds; worth a look, because others would be evicted for it.
+        let locked = self.shards[own].lock();
+        let held = find(&locked).map_or(0, |old| u64::from(locked.weight_of(old.id)));
+        drop(locked);
+        let short = self.short(own, weight.saturating_sub(held));
+        if short > 0 {
+            self.gather_from_others(own, short, &mut credit);
         }
         credit
     }
@@ -148,11 +193,11 @@ impl<K, V, S> Core<K, V, S> {
                 if above_share && shard.weight() <= shard.share() {
                     continue;
                 }
-                let pin = reclaim::pin();
+                let pin = self.pin_if_watched();
                 let mut locked = shard.lock();
                 let mut removed = Removed::new();
                 while credit.amount < short && !(above_share && locked.weight() <= shard.share()) {
-                    let Some(id) = locked.evict() else { break };
+                    let Some(id) = locked.evict(None) else { break };
                     credit.amount += u64::from(locked.weight_of(id));
                     self.note_evicted(&locked, &mut removed, id);
                 }
@@ -164,10 +209,11 @@ impl<K, V, S> Core<K, V, S> {
 
     /// Makes room for `need` more weight, of which `held` is in the budget already under `newcomer`'s name. Evicts in
     /// this shard where the budget has none. False if the newcomer itself had to go.
+    #[inline]
     fn make_room(
         &self,
         locked: &mut Locked<'_, K, V>,
-        newcomer: u32,
+        newcomer: Newcomer,
         (held, need): (u64, u64),
         credit: &mut Credit<'_>,
         removed: &mut Removed,
@@ -183,10 +229,10 @@ impl<K, V, S> Core<K, V, S> {
                 return true;
             }
             evicted = true;
-            match locked.evict() {
+            match locked.evict(newcomer.unlinked()) {
                 Some(victim) => {
                     self.note_evicted(locked, removed, victim);
-                    if victim == newcomer {
+                    if victim == newcomer.id() {
                         credit.amount += held;
                         return false;
                     }
@@ -194,8 +240,8 @@ impl<K, V, S> Core<K, V, S> {
                 }
                 // All that is left here is pinned, or another write holds the room: the newcomer gives way.
                 None => {
-                    locked.remove(newcomer);
-                    self.note_evicted(locked, removed, newcomer);
+                    locked.remove(newcomer.id());
+                    self.note_evicted(locked, removed, newcomer.id());
                     credit.amount += held;
                     return false;
                 }
@@ -204,29 +250,33 @@ impl<K, V, S> Core<K, V, S> {
     }
 
     /// Links an entry under the shard's lock: a new value in the place of the old, or a new entry.
+    #[inline]
     pub(crate) fn link(
         &self,
         locked: &mut Locked<'_, K, V>,
-        old: Option<u32>,
+        old: Option<Spot>,
         fresh: Fresh<K, V>,
         credit: &mut Credit<'_>,
         removed: &mut Removed,
     ) {
-        let Fresh { hash, key, value, weight, deadline, idle } = fresh;
+        let Fresh { hash, key, value, weight, ends } = fresh;
         let Some(old) = old else {
-            let id = locked.admit(hash.low(), key, value, weight, deadline, idle);
-            if self.make_room(locked, id, (0, u64::from(weight)), credit, removed) {
-                locked.publish(id);
+            let id = locked.admit(hash.part(), key, value, weight, ends);
+            if self.make_room(locked, Newcomer::Unlinked(id), (0, u64::from(weight)), credit, removed) {
+                locked.publish(hash.part(), id);
             }
             return;
         };
-        let held = u64::from(locked.weight_of(old));
-        let cause = if self.expired(locked, old) { RemovalCause::Expired } else { RemovalCause::Replaced };
-        let id = locked.update(old, key, value, weight, deadline, idle);
-        self.note(removed, old, cause);
+        let held = u64::from(locked.weight_of(old.id));
+        if self.watched() {
+            let cause =
+                if self.expired(locked, old.id) { RemovalCause::Expired } else { RemovalCause::Replaced };
+            removed.push((old.id, cause));
+        }
+        let id = locked.update(old, hash.part(), key, value, weight, ends);
         let weight = u64::from(weight);
         if weight > held {
-            self.make_room(locked, id, (held, weight - held), credit, removed);
+            self.make_room(locked, Newcomer::Linked(id), (held, weight - held), credit, removed);
         } else {
             credit.amount += held - weight;
         }
@@ -237,9 +287,24 @@ impl<K, V, S> Core<K, V, S> {
         locked.times(id).is_some_and(|times| times.end() != 0 && times.expired(self.ticks.now()))
     }
 
+    /// A pin for a write that will have something to report: what it unlinks stays readable until then.
+    #[inline]
+    pub(crate) fn pin_if_watched(&self) -> Option<Pinned> {
+        self.watched().then(reclaim::pin)
+    }
+
     /// After the unlock: statistics, the listener, the dead.
-    pub(crate) fn conclude(&self, pin: Pinned, shard: usize, removed: &Removed, aftermath: Aftermath<K, V>) {
-        self.report(&pin, shard, removed);
+    #[inline]
+    pub(crate) fn conclude(
+        &self,
+        pin: Option<Pinned>,
+        shard: usize,
+        removed: &Removed,
+        aftermath: Aftermath<K, V>,
+    ) {
+        if let Some(pin) = &pin {
+            self.report(pin, shard, removed);
+        }
         Self::bury(pin, aftermath);
     }
 
@@ -259,7 +324,8 @@ impl<K, V, S> Core<K, V, S> {
     }
 
     /// Drops what no reader can see any more. Runs drops of keys and values, which may panic.
-    fn bury(pin: Pinned, aftermath: Aftermath<K, V>) {
+    #[inline]
+    fn bury(pin: Option<Pinned>, aftermath: Aftermath<K, V>) {
         // Our own pin would hold back what was unlinked under it.
         drop(pin);
         if aftermath.push {
@@ -300,14 +366,13 @@ where
             return;
         }
         let index = self.shard_index(hash);
-        let pin = reclaim::pin();
+        let pin = self.pin_if_watched();
         let mut removed = Removed::new();
         // Before the lock: this may evict in other shards.
-        let find = |locked: &Locked<'_, K, V>| locked.find(hash.low(), |candidate| *candidate == fresh.key);
+        let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| *candidate == fresh.key);
         let mut credit = self.gather(index, u64::from(fresh.weight), find);
-        self.shards[index].prefetch(&pin, hash.low());
         let mut locked = self.shards[index].lock();
-        locked.prefetch(hash.low());
+        locked.prefetch(hash.part());
         self.flights[index].detach(hash, &fresh.key);
         let old = find(&locked);
         self.link(&mut locked, old, fresh, &mut credit, &mut removed);
@@ -341,9 +406,9 @@ where
         let mut removed = Removed::new();
         let mut locked = self.shards[index].lock();
         self.flights[index].detach(hash, key);
-        let id = locked.find(hash.low(), |candidate| key.equivalent(candidate));
+        let spot = locked.find(hash.part(), |candidate| key.equivalent(candidate));
         let mut taken = None;
-        if let Some(id) = id {
+        if let Some(Spot { id, .. }) = spot {
             let expired = self.expired(&locked, id);
             if !expired {
                 taken = Some(locked.pinned_node(&pin, id));
@@ -355,7 +420,7 @@ where
         // `take` may panic; the entry is gone by now, so it is reported first.
         self.report(&pin, index, &removed);
         let taken = taken.map(|node| take(&node.key, &node.value));
-        Self::bury(pin, aftermath);
+        Self::bury(Some(pin), aftermath);
         taken
     }
 }

@@ -2,7 +2,7 @@
 
 use super::entries::Entries;
 use super::region::Region;
-use super::state::{ALL, Policy};
+use super::state::Policy;
 
 impl Policy {
     /// Walks the queues and panics unless links, counts, weights, quotas and the entries' headers agree. O(n).
@@ -10,9 +10,9 @@ impl Policy {
     /// # Panics
     /// If something does not hold, with a message that says what.
     pub fn check_invariants<E: Entries + ?Sized>(&self, entries: &E) {
-        for region in ALL {
-            self.lists.check(region);
-            for slot in self.lists.oldest_first(region) {
+        self.lists.check(entries);
+        for region in Region::ALL {
+            for slot in self.lists.oldest_first(entries, region) {
                 assert_eq!(entries.header(slot).region(), region, "the region in the header of slot {slot}");
                 let pinned = self.lists.weight_of(slot) == 0;
                 assert_eq!(pinned, region == Region::Pinned, "slot {slot}: pinned means weight 0");

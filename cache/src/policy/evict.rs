@@ -41,8 +41,7 @@ impl Policy {
                 if self.wins(entries.header(candidate), entries.header(victim)) {
                     let victim = self.expel(entries, region);
                     if self.lists.list(Region::Window).weight() > self.quota.window() {
-                        self.lists.pop_head(Region::Window);
-                        self.link(entries.header(candidate), Region::Probation, candidate);
+                        self.shift(entries, Region::Window, Region::Probation);
                     }
                     victim
                 } else {
@@ -61,9 +60,8 @@ impl Policy {
         for region in [Region::Window, Region::Probation] {
             let Some(head) = self.lists.list(region).head() else { continue };
             self.prefetch(entries.header(head).hash);
-            if let Some(second) = self.lists.next(head) {
+            if let Some(second) = self.lists.second(entries, region) {
                 entries.prefetch(second);
-                self.lists.prefetch(second);
             }
         }
     }
@@ -78,10 +76,9 @@ impl Policy {
 
     /// The entries one of which the next eviction is likely to take.
     #[inline]
-    pub fn next_victims(&self) -> impl Iterator<Item = u32> + use<> {
-        let (candidate, victim) =
-            (self.lists.list(Region::Window).head(), self.lists.list(Region::Probation).head());
-        candidate.into_iter().chain(victim)
+    #[must_use]
+    pub fn next_victims(&self) -> (Option<u32>, Option<u32>) {
+        (self.lists.list(Region::Window).head(), self.lists.list(Region::Probation).head())
     }
 
     /// Tells the policy that nothing has to go: the cache is still filling.
@@ -99,7 +96,7 @@ impl Policy {
                 break;
             }
             header.set_stamp(self.quota.stamp(self.clocks.misses));
-            self.lists.rotate(Region::Window);
+            self.lists.rotate(entries, Region::Window);
         }
         self.lists.list(Region::Window).head()
     }
@@ -113,11 +110,10 @@ impl Policy {
             if !self.harvest(header) {
                 break;
             }
-            self.lists.pop_head(Region::Probation);
-            self.link(header, Region::Protected, slot);
+            self.shift(entries, Region::Probation, Region::Protected);
         }
         self.demote(entries);
-        if self.lists.list(Region::Probation).len() > 0 {
+        if !self.lists.list(Region::Probation).is_empty() {
             return Some(Region::Probation);
         }
         for _ in 0..HAND {
@@ -125,9 +121,9 @@ impl Policy {
             if !self.harvest(header) {
                 break;
             }
-            self.lists.rotate(Region::Protected);
+            self.lists.rotate(entries, Region::Protected);
         }
-        (self.lists.list(Region::Protected).len() > 0).then_some(Region::Protected)
+        (!self.lists.list(Region::Protected).is_empty()).then_some(Region::Protected)
     }
 
     /// Brings the protected queue back to its quota. Entries in use go round once more, but at most `SPARED` in one call:
@@ -139,14 +135,13 @@ impl Policy {
             let Some(slot) = self.excess() else { return };
             let header = entries.header(slot);
             if self.harvest(header) {
-                self.lists.rotate(Region::Protected);
+                self.lists.rotate(entries, Region::Protected);
                 spared += 1;
                 if spared == SPARED {
                     return;
                 }
             } else {
-                self.lists.pop_head(Region::Protected);
-                self.link(header, Region::Probation, slot);
+                self.shift(entries, Region::Protected, Region::Probation);
             }
         }
     }
@@ -185,7 +180,7 @@ impl Policy {
     /// Takes the head of the window out of the cache.
     #[inline]
     fn reject<E: Entries + ?Sized>(&mut self, entries: &E) -> u32 {
-        let slot = self.lists.pop_head(Region::Window);
+        let slot = self.lists.pop_head(entries, Region::Window);
         self.bury(entries.header(slot), Kind::Rejected);
         slot
     }
@@ -193,7 +188,7 @@ impl Policy {
     /// Takes the head of a queue of main out of the cache.
     #[inline]
     fn expel<E: Entries + ?Sized>(&mut self, entries: &E, region: Region) -> u32 {
-        let slot = self.lists.pop_head(region);
+        let slot = self.lists.pop_head(entries, region);
         self.clocks.victims += u64::from(self.lists.weight_of(slot));
         self.bury(entries.header(slot), Kind::Victim);
         slot

@@ -1,9 +1,10 @@
-//! The eight bytes of an entry that the policy owns.
+//! The sixteen bytes of an entry that the policy owns.
 //!
-//! They live at the front of the entry's own memory: a hit has that cache line already. Hits may only set the reference
-//! bit, which therefore has a byte of its own and needs no read-modify-write; all else is written under the shard's lock.
+//! They live at the front of the entry's own memory: a hit has that cache line already, and so has a hand that looks at
+//! the entry before it moves it. Hits may only set the reference bit, which therefore has a byte of its own and needs no
+//! read-modify-write; all else is written under the shard's lock.
 
-use std::sync::atomic::{AtomicU8, AtomicU16, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering::Relaxed};
 
 use super::activity::Activity;
 use super::region::Region;
@@ -18,6 +19,9 @@ pub struct Header {
     region: AtomicU8,
     /// Miss clock, in the policy's units, when the entry last joined the tail of the window.
     stamp: AtomicU16,
+    /// Neighbours in the entry's queue: the next older and the next younger one. `prev` of a head means nothing.
+    prev: AtomicU32,
+    next: AtomicU32,
 }
 
 impl Header {
@@ -29,6 +33,8 @@ impl Header {
             referenced: AtomicU8::new(0),
             region: AtomicU8::new(Region::Unlinked as u8),
             stamp: AtomicU16::new(0),
+            prev: AtomicU32::new(0),
+            next: AtomicU32::new(0),
         }
     }
 
@@ -38,6 +44,13 @@ impl Header {
         if self.referenced.load(Relaxed) == 0 {
             self.activate(activity);
         }
+    }
+
+    /// Whether a hit has nothing to record.
+    #[inline]
+    #[must_use]
+    pub fn is_touched(&self) -> bool {
+        self.referenced()
     }
 
     // Two racing hits may both come here; the tally is then one too high, which the climber does not notice.
@@ -77,7 +90,28 @@ impl Header {
         was
     }
 
-    /// Takes over another entry's place.
+    #[inline]
+    pub(super) fn prev(&self) -> u32 {
+        self.prev.load(Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn set_prev(&self, slot: u32) {
+        self.prev.store(slot, Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn next(&self) -> u32 {
+        self.next.load(Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn set_next(&self, slot: u32) {
+        self.next.store(slot, Relaxed);
+    }
+
+    /// Takes over what is known of another entry, but for its neighbours.
+    #[inline]
     pub(super) fn copy_place(&self, other: &Self) {
         self.referenced.store(other.referenced.load(Relaxed), Relaxed);
         self.region.store(other.region.load(Relaxed), Relaxed);
@@ -90,8 +124,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_eight_bytes() {
-        assert_eq!(size_of::<Header>(), 8);
+    fn is_sixteen_bytes() {
+        assert_eq!(size_of::<Header>(), 16);
     }
 
     #[test]

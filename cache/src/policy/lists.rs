@@ -1,33 +1,22 @@
 //! The queues: intrusive lists of slots, with their sizes and weights.
 //!
-//! Links are pairs of `u32` beside the entries, not in them: a queue move touches 8 bytes, eight to a cache line, and no
-//! entry. Taking the head, the common case, does not write to the new head: the `prev` of a head means nothing.
+//! The links are in the entries' headers: whoever moves an entry has looked at its header just before, so a queue move
+//! costs no further cache line but the tail's. Taking the head does not write to the new head: the `prev` of a head means
+//! nothing.
 
 use super::chunked::Chunked;
+use super::entries::Entries;
 use super::region::Region;
-use crate::prefetch::prefetch;
 
 /// No slot.
-pub(super) const NONE: u32 = u32::MAX;
-
-#[derive(Clone, Copy, Debug)]
-struct Link {
-    prev: u32,
-    next: u32,
-}
-
-impl Default for Link {
-    fn default() -> Self {
-        Self { prev: NONE, next: NONE }
-    }
-}
+const NONE: u32 = u32::MAX;
 
 /// One queue. The head is the oldest.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct List {
     head: u32,
     tail: u32,
-    len: usize,
+    len: u32,
     weight: u64,
 }
 
@@ -40,8 +29,13 @@ impl List {
     }
 
     #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.head == NONE
+    }
+
+    #[inline]
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     #[inline]
@@ -53,19 +47,17 @@ impl List {
 /// All queues of a shard.
 #[derive(Debug)]
 pub(super) struct Lists {
-    links: Chunked<Link>,
+    lists: [List; Region::COUNT],
+    /// Entries in all queues, and their weight.
+    len: usize,
+    weight: u64,
     /// Only for weighted caches; elsewhere every entry weighs 1.
     weights: Option<Chunked<u32>>,
-    lists: [List; Region::COUNT],
 }
 
 impl Lists {
     pub(super) fn new(weighted: bool) -> Self {
-        Self {
-            links: Chunked::new(),
-            weights: weighted.then(Chunked::new),
-            lists: [List::EMPTY; Region::COUNT],
-        }
+        Self { lists: [List::EMPTY; Region::COUNT], len: 0, weight: 0, weights: weighted.then(Chunked::new) }
     }
 
     #[inline]
@@ -74,20 +66,25 @@ impl Lists {
     }
 
     #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub(super) fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    #[inline]
     pub(super) fn is_weighted(&self) -> bool {
         self.weights.is_some()
     }
 
-    /// The slot behind one that is in a list.
+    /// The slot behind the head of a list that has one.
     #[inline]
-    pub(super) fn next(&self, slot: u32) -> Option<u32> {
-        Some(self.links.get(slot).next).filter(|&next| next != NONE)
-    }
-
-    /// Says that a slot's links will be used soon.
-    #[inline]
-    pub(super) fn prefetch(&self, slot: u32) {
-        prefetch(self.links.get(slot));
+    pub(super) fn second<E: Entries + ?Sized>(&self, entries: &E, region: Region) -> Option<u32> {
+        let list = self.list(region);
+        (list.head != list.tail).then(|| entries.header(list.head).next())
     }
 
     /// The weight last set for a slot; stays readable after the entry was unlinked, until the slot is used again.
@@ -99,7 +96,6 @@ impl Lists {
     /// Makes a slot known and sets its weight. It must be in no list.
     #[inline]
     pub(super) fn prepare(&mut self, slot: u32, weight: u32) {
-        self.links.reserve(slot);
         match &mut self.weights {
             Some(weights) => {
                 weights.reserve(slot);
@@ -110,102 +106,152 @@ impl Lists {
     }
 
     #[inline]
-    pub(super) fn push_tail(&mut self, region: Region, slot: u32) {
-        let weight = self.weight_of(slot);
+    pub(super) fn push_tail<E: Entries + ?Sized>(&mut self, entries: &E, region: Region, slot: u32) {
+        self.count_in(region, slot);
+        self.append(entries, region, slot);
+    }
+
+    #[inline]
+    fn append<E: Entries + ?Sized>(&mut self, entries: &E, region: Region, slot: u32) {
         let list = &mut self.lists[region as usize];
-        *self.links.get_mut(slot) = Link { prev: list.tail, next: NONE };
+        let header = entries.header(slot);
+        header.set_prev(list.tail);
+        header.set_next(NONE);
         if list.tail == NONE {
             list.head = slot;
         } else {
-            self.links.get_mut(list.tail).next = slot;
+            entries.header(list.tail).set_next(slot);
         }
         list.tail = slot;
-        list.len += 1;
-        list.weight += u64::from(weight);
     }
 
-    pub(super) fn push_head(&mut self, region: Region, slot: u32) {
-        let weight = self.weight_of(slot);
+    pub(super) fn push_head<E: Entries + ?Sized>(&mut self, entries: &E, region: Region, slot: u32) {
+        self.count_in(region, slot);
         let list = &mut self.lists[region as usize];
-        *self.links.get_mut(slot) = Link { prev: NONE, next: list.head };
+        entries.header(slot).set_next(list.head);
         if list.head == NONE {
             list.tail = slot;
         } else {
-            self.links.get_mut(list.head).prev = slot;
+            entries.header(list.head).set_prev(slot);
         }
         list.head = slot;
-        list.len += 1;
-        list.weight += u64::from(weight);
     }
 
     /// Takes the head off a list that has one.
     #[inline]
-    pub(super) fn pop_head(&mut self, region: Region) -> u32 {
-        let list = &mut self.lists[region as usize];
-        let slot = list.head;
-        list.head = self.links.get(slot).next;
-        if list.head == NONE {
-            list.tail = NONE;
-        }
-        list.len -= 1;
-        let weight = self.weight_of(slot);
-        self.lists[region as usize].weight -= u64::from(weight);
+    pub(super) fn pop_head<E: Entries + ?Sized>(&mut self, entries: &E, region: Region) -> u32 {
+        let slot = self.cut_head(entries, region);
+        self.count_out(region, slot);
         slot
     }
 
-    pub(super) fn remove(&mut self, region: Region, slot: u32) {
+    #[inline]
+    fn cut_head<E: Entries + ?Sized>(&mut self, entries: &E, region: Region) -> u32 {
+        let list = &mut self.lists[region as usize];
+        let slot = list.head;
+        if slot == list.tail {
+            list.head = NONE;
+            list.tail = NONE;
+        } else {
+            list.head = entries.header(slot).next();
+        }
+        slot
+    }
+
+    pub(super) fn remove<E: Entries + ?Sized>(&mut self, entries: &E, region: Region, slot: u32) {
         let list = &mut self.lists[region as usize];
         if list.head == slot {
-            self.pop_head(region);
+            self.pop_head(entries, region);
             return;
         }
-        let Link { prev, next } = *self.links.get(slot);
-        self.links.get_mut(prev).next = next;
-        if next == NONE {
+        let header = entries.header(slot);
+        let (prev, next) = (header.prev(), header.next());
+        entries.header(prev).set_next(next);
+        if list.tail == slot {
             list.tail = prev;
         } else {
-            self.links.get_mut(next).prev = prev;
+            entries.header(next).set_prev(prev);
         }
-        list.len -= 1;
-        let weight = self.weight_of(slot);
-        self.lists[region as usize].weight -= u64::from(weight);
+        self.count_out(region, slot);
     }
 
     /// Moves the head of a list that has one to its tail.
     #[inline]
-    pub(super) fn rotate(&mut self, region: Region) {
-        let list = &mut self.lists[region as usize];
-        if list.head == list.tail {
-            return;
-        }
-        let slot = list.head;
-        list.head = self.links.get(slot).next;
-        self.links.get_mut(list.tail).next = slot;
-        *self.links.get_mut(slot) = Link { prev: list.tail, next: NONE };
-        list.tail = slot;
+    pub(super) fn rotate<E: Entries + ?Sized>(&mut self, entries: &E, region: Region) {
+        let slot = self.cut_head(entries, region);
+        self.append(entries, region, slot);
+    }
+
+    /// Moves the head of a list that has one to the tail of another.
+    #[inline]
+    pub(super) fn shift<E: Entries + ?Sized>(&mut self, entries: &E, from: Region, to: Region) -> u32 {
+        let slot = self.cut_head(entries, from);
+        let weight = u64::from(self.weight_of(slot));
+        let list = &mut self.lists[from as usize];
+        list.len -= 1;
+        list.weight -= weight;
+        let list = &mut self.lists[to as usize];
+        list.len += 1;
+        list.weight += weight;
+        self.append(entries, to, slot);
+        slot
     }
 
     /// Puts `new`, which may be `old`, in `old`'s place with a weight of its own.
-    pub(super) fn replace(&mut self, region: Region, old: u32, new: u32, weight: u32) {
-        let before = self.weight_of(old);
-        self.prepare(new, weight);
-        let list = &mut self.lists[region as usize];
-        list.weight = list.weight - u64::from(before) + u64::from(weight);
+    #[inline]
+    pub(super) fn replace<E: Entries + ?Sized>(
+        &mut self,
+        entries: &E,
+        region: Region,
+        old: u32,
+        new: u32,
+        weight: u32,
+    ) {
+        if self.weights.is_some() {
+            let before = u64::from(self.weight_of(old));
+            self.prepare(new, weight);
+            let list = &mut self.lists[region as usize];
+            list.weight = list.weight - before + u64::from(weight);
+            self.weight = self.weight - before + u64::from(weight);
+        }
         if old == new {
             return;
         }
-        let link = *self.links.get(old);
-        *self.links.get_mut(new) = link;
+        let (before, after) = (entries.header(old), entries.header(new));
+        let (prev, next) = (before.prev(), before.next());
+        after.set_prev(prev);
+        after.set_next(next);
+        let list = &mut self.lists[region as usize];
         if list.head == old {
             list.head = new;
         } else {
-            self.links.get_mut(link.prev).next = new;
+            entries.header(prev).set_next(new);
         }
         if list.tail == old {
             list.tail = new;
         } else {
-            self.links.get_mut(link.next).prev = new;
+            entries.header(next).set_prev(new);
         }
+    }
+
+    #[inline]
+    fn count_in(&mut self, region: Region, slot: u32) {
+        let weight = u64::from(self.weight_of(slot));
+        let list = &mut self.lists[region as usize];
+        list.len += 1;
+        list.weight += weight;
+        self.len += 1;
+        self.weight += weight;
+    }
+
+    #[inline]
+    fn count_out(&mut self, region: Region, slot: u32) {
+        let weight = u64::from(self.weight_of(slot));
+        let list = &mut self.lists[region as usize];
+        list.len -= 1;
+        list.weight -= weight;
+        self.len -= 1;
+        self.weight -= weight;
     }
 
     /// Forgets all entries.
@@ -214,20 +260,29 @@ impl Lists {
     }
 
     /// From the oldest to the youngest.
-    pub(super) fn oldest_first(&self, region: Region) -> impl Iterator<Item = u32> + '_ {
-        let mut next = self.list(region).head;
+    pub(super) fn oldest_first<'a, E: Entries + ?Sized>(
+        &'a self,
+        entries: &'a E,
+        region: Region,
+    ) -> impl Iterator<Item = u32> + 'a {
+        let list = self.list(region);
+        let mut next = list.head;
         std::iter::from_fn(move || {
             let slot = next;
             if slot == NONE {
                 return None;
             }
-            next = self.links.get(slot).next;
+            next = if slot == list.tail { NONE } else { entries.header(slot).next() };
             Some(slot)
         })
     }
 
     /// From the youngest to the oldest.
-    pub(super) fn youngest_first(&self, region: Region) -> impl Iterator<Item = u32> + '_ {
+    pub(super) fn youngest_first<'a, E: Entries + ?Sized>(
+        &'a self,
+        entries: &'a E,
+        region: Region,
+    ) -> impl Iterator<Item = u32> + 'a {
         let list = self.list(region);
         let mut next = list.tail;
         std::iter::from_fn(move || {
@@ -235,31 +290,37 @@ impl Lists {
             if slot == NONE {
                 return None;
             }
-            next = if slot == list.head { NONE } else { self.links.get(slot).prev };
+            next = if slot == list.head { NONE } else { entries.header(slot).prev() };
             Some(slot)
         })
     }
 
-    /// Panics unless links, lengths and weights of a list agree. O(n).
-    pub(super) fn check(&self, region: Region) {
-        let list = self.list(region);
-        let (mut len, mut weight, mut last) = (0usize, 0u64, NONE);
-        for slot in self.oldest_first(region) {
-            assert!(
-                len < list.len,
-                "{region:?}: more entries linked than counted ({}), or a cycle",
-                list.len
-            );
-            if last != NONE {
-                assert_eq!(self.links.get(slot).prev, last, "{region:?}: backward link of slot {slot}");
+    /// Panics unless links, lengths and weights agree. O(n).
+    pub(super) fn check<E: Entries + ?Sized>(&self, entries: &E) {
+        let (mut all, mut all_weight) = (0, 0);
+        for region in Region::ALL {
+            let list = self.list(region);
+            let (mut len, mut weight, mut last) = (0u32, 0u64, NONE);
+            for slot in self.oldest_first(entries, region) {
+                assert!(
+                    len < list.len,
+                    "{region:?}: more entries linked than counted ({}), or a cycle",
+                    list.len
+                );
+                if last != NONE {
+                    assert_eq!(entries.header(slot).prev(), last, "{region:?}: backward link of slot {slot}");
+                }
+                len += 1;
+                weight += u64::from(self.weight_of(slot));
+                last = slot;
             }
-            len += 1;
-            weight += u64::from(self.weight_of(slot));
-            last = slot;
+            assert_eq!(len, list.len, "{region:?}: entries linked and counted");
+            assert_eq!(last, list.tail, "{region:?}: tail");
+            assert_eq!(weight, list.weight, "{region:?}: weight linked and counted");
+            all += list.len();
+            all_weight += list.weight;
         }
-        assert_eq!(len, list.len, "{region:?}: entries linked and counted");
-        assert_eq!(last, list.tail, "{region:?}: tail");
-        assert_eq!(weight, list.weight, "{region:?}: weight linked and counted");
+        assert_eq!((all, all_weight), (self.len, self.weight), "the sums over all queues");
     }
 }
 
@@ -270,6 +331,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::policy::header::Header;
+
+    struct Headers(Vec<Header>);
+
+    impl Entries for Headers {
+        fn header(&self, slot: u32) -> &Header {
+            &self.0[slot as usize]
+        }
+    }
 
     #[derive(Clone, Debug)]
     enum Op {
@@ -297,6 +367,7 @@ mod tests {
         #[test]
         fn behaves_like_a_deque(ops in ops()) {
             let region = Region::Window;
+            let headers = Headers((0..600).map(Header::new).collect());
             let mut lists = Lists::new(true);
             let mut model = VecDeque::new();
             for op in ops {
@@ -304,37 +375,37 @@ mod tests {
                     Op::Tail(slot) | Op::Head(slot) if model.contains(&slot) => {}
                     Op::Tail(slot) => {
                         lists.prepare(slot, slot % 7);
-                        lists.push_tail(region, slot);
+                        lists.push_tail(&headers, region, slot);
                         model.push_back(slot);
                     }
                     Op::Head(slot) => {
                         lists.prepare(slot, slot % 7);
-                        lists.push_head(region, slot);
+                        lists.push_head(&headers, region, slot);
                         model.push_front(slot);
                     }
                     Op::Pop => {
                         if let Some(slot) = model.pop_front() {
-                            prop_assert_eq!(lists.pop_head(region), slot);
+                            prop_assert_eq!(lists.pop_head(&headers, region), slot);
                         }
                     }
                     Op::Remove(index) if !model.is_empty() => {
                         let slot = model.remove(index.index(model.len())).expect("in range");
-                        lists.remove(region, slot);
+                        lists.remove(&headers, region, slot);
                     }
                     Op::Rotate if !model.is_empty() => {
                         model.rotate_left(1);
-                        lists.rotate(region);
+                        lists.rotate(&headers, region);
                     }
                     Op::Replace(index, new) if !model.is_empty() && !model.contains(&new) => {
                         let place = index.index(model.len());
-                        lists.replace(region, model[place], new, 9);
+                        lists.replace(&headers, region, model[place], new, 9);
                         model[place] = new;
                     }
                     _ => {}
                 }
-                lists.check(region);
-                prop_assert!(lists.oldest_first(region).eq(model.iter().copied()));
-                prop_assert!(lists.youngest_first(region).eq(model.iter().rev().copied()));
+                lists.check(&headers);
+                prop_assert!(lists.oldest_first(&headers, region).eq(model.iter().copied()));
+                prop_assert!(lists.youngest_first(&headers, region).eq(model.iter().rev().copied()));
             }
         }
     }

@@ -20,6 +20,10 @@ impl Region {
     /// How many there are; the index of a region is its number.
     pub(super) const COUNT: usize = 5;
 
+    /// Where a queue can be, coldest first.
+    pub(super) const ALL: [Self; 4] = [Self::Probation, Self::Window, Self::Protected, Self::Pinned];
+
+    #[inline]
     pub(super) fn from_byte(byte: u8) -> Self {
         match byte {
             1 => Self::Window,

@@ -23,20 +23,18 @@ impl Policy {
         let stamp = self.quota.stamp(self.clocks.misses);
         let mut moved = 0;
         for _ in 0..STEP {
-            let region = if self.lists.list(Region::Probation).len() > 0 {
-                Region::Probation
-            } else {
+            let region = if self.lists.list(Region::Probation).is_empty() {
                 Region::Protected
+            } else {
+                Region::Probation
             };
             let Some(slot) = self.lists.list(region).head() else { break };
             moved += u64::from(self.lists.weight_of(slot));
             if moved > grown {
                 break;
             }
-            self.lists.pop_head(region);
-            let header = entries.header(slot);
-            header.set_stamp(stamp);
-            self.link(header, Region::Window, slot);
+            entries.header(slot).set_stamp(stamp);
+            self.shift(entries, region, Region::Window);
         }
     }
 
@@ -49,10 +47,8 @@ impl Policy {
                 self.unsettled = false;
                 return;
             }
-            let slot = self.lists.pop_head(Region::Window);
-            let header = entries.header(slot);
-            self.harvest(header);
-            self.link(header, Region::Probation, slot);
+            let slot = self.shift(entries, Region::Window, Region::Probation);
+            self.harvest(entries.header(slot));
         }
     }
 }

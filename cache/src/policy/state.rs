@@ -4,7 +4,6 @@ use super::activity::Activity;
 use super::climber::{Climber, Shape};
 use super::entries::Entries;
 use super::ghost::{Clocks, Ghosts};
-use super::header::Header;
 use super::lists::Lists;
 use super::quota::Quota;
 use super::random::{Random, Spread};
@@ -68,7 +67,7 @@ impl Policy {
         let header = entries.header(slot);
         self.lists.prepare(slot, weight);
         if weight == 0 {
-            self.link(header, Region::Pinned, slot);
+            self.link(entries, Region::Pinned, slot);
             return;
         }
         self.clocks.misses += u64::from(weight);
@@ -93,9 +92,9 @@ impl Policy {
         if u64::from(weight) > self.quota.window() {
             // It would push out all the window; let it be the next to prove itself.
             header.set_region(Region::Window);
-            self.lists.push_head(Region::Window, slot);
+            self.lists.push_head(entries, Region::Window, slot);
         } else {
-            self.link(header, Region::Window, slot);
+            self.link(entries, Region::Window, slot);
         }
         self.unsettled = true;
         if self.quota.is_moving() {
@@ -157,7 +156,7 @@ impl Policy {
             debug_assert!(false, "slot {slot} is not linked");
             return;
         }
-        self.lists.remove(region, slot);
+        self.lists.remove(entries, region, slot);
         header.set_region(Region::Unlinked);
     }
 
@@ -179,19 +178,19 @@ impl Policy {
         }
         let region = header.region();
         debug_assert_ne!(region, Region::Unlinked, "slot {old} is not linked");
-        self.lists.replace(region, old, new, weight);
+        self.lists.replace(entries, region, old, new, weight);
         self.unsettled = true;
         if (region == Region::Pinned) == (weight == 0) {
             header.touch(activity);
             return;
         }
         // It became pinned, or ceases to be: then it has no place to go back to but the window.
-        self.lists.remove(region, new);
+        self.lists.remove(entries, region, new);
         if weight == 0 {
-            self.link(header, Region::Pinned, new);
+            self.link(entries, Region::Pinned, new);
         } else {
             header.set_stamp(self.quota.stamp(self.clocks.misses));
-            self.link(header, Region::Window, new);
+            self.link(entries, Region::Window, new);
             header.touch(activity);
         }
     }
@@ -217,7 +216,7 @@ impl Policy {
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
-        ALL.iter().map(|&region| self.lists.list(region).len()).sum()
+        self.lists.len()
     }
 
     /// Whether no entry is held.
@@ -230,7 +229,7 @@ impl Policy {
     #[inline]
     #[must_use]
     pub fn weight(&self) -> u64 {
-        ALL.iter().map(|&region| self.lists.list(region).weight()).sum()
+        self.lists.weight()
     }
 
     /// An entry's weight; for an entry evicted or removed, what it was, until its slot is used again.
@@ -247,21 +246,26 @@ impl Policy {
     }
 
     /// Entries from the next to be evicted on, as far as that can be told; pinned ones last.
-    pub fn coldest(&self) -> impl Iterator<Item = u32> + '_ {
-        ALL.iter().flat_map(|&region| self.lists.oldest_first(region))
+    pub fn coldest<'a, E: Entries + ?Sized>(&'a self, entries: &'a E) -> impl Iterator<Item = u32> + 'a {
+        Region::ALL.into_iter().flat_map(|region| self.lists.oldest_first(entries, region))
     }
 
     /// The reverse of [`coldest`](Self::coldest).
-    pub fn hottest(&self) -> impl Iterator<Item = u32> + '_ {
-        ALL.iter().rev().flat_map(|&region| self.lists.youngest_first(region))
+    pub fn hottest<'a, E: Entries + ?Sized>(&'a self, entries: &'a E) -> impl Iterator<Item = u32> + 'a {
+        Region::ALL.into_iter().rev().flat_map(|region| self.lists.youngest_first(entries, region))
     }
 
     #[inline]
-    pub(super) fn link(&mut self, header: &Header, region: Region, slot: u32) {
-        header.set_region(region);
-        self.lists.push_tail(region, slot);
+    pub(super) fn link<E: Entries + ?Sized>(&mut self, entries: &E, region: Region, slot: u32) {
+        entries.header(slot).set_region(region);
+        self.lists.push_tail(entries, region, slot);
+    }
+
+    /// Moves the head of a queue that has one to the tail of another.
+    #[inline]
+    pub(super) fn shift<E: Entries + ?Sized>(&mut self, entries: &E, from: Region, to: Region) -> u32 {
+        let slot = self.lists.shift(entries, from, to);
+        entries.header(slot).set_region(to);
+        slot
     }
 }
-
-/// Where entries are, coldest first.
-pub(super) const ALL: [Region; 4] = [Region::Probation, Region::Window, Region::Protected, Region::Pinned];

@@ -64,14 +64,23 @@ mod imp {
 }
 
 /// Chooses the pair of fences; must run on a thread before its first [`light`].
+///
+/// A writer may free before any thread has read, and so before there is a choice: its [`heavy`] is then a fence. With the
+/// fence here, either it sees the choice, or this thread's loads see all that it had unlinked.
 pub(super) fn prepare() {
     imp::prepare();
+    fence(Ordering::SeqCst);
+}
+
+/// Whether the freeing side pays for both; settled by [`prepare`].
+pub(super) fn asymmetric() -> bool {
+    imp::asymmetric()
 }
 
 /// The reader's side: orders its pin before its loads, against a [`heavy`] on another core.
 #[inline(always)]
-pub(super) fn light() {
-    if imp::asymmetric() {
+pub(super) fn light(asymmetric: bool) {
+    if asymmetric {
         std::sync::atomic::compiler_fence(Ordering::SeqCst);
     } else {
         fence(Ordering::SeqCst);

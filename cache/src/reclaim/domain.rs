@@ -1,17 +1,18 @@
-//! The epoch clock: which retired memory no reader can still see.
+//! Which retired memory can no reader see any more?
 //!
 //! A writer unlinks entries, then seals them with a stamp ([`Domain::seal`]: one read-modify-write of the clock for a
-//! batch). A reader publishes the clock's value when it pins. Memory stamped `s` may be reused once every pinned reader
-//! shows an epoch above `s`:
+//! batch). A reader that pins makes its own word odd, so to speak: the word counts its live pins and, above them, the
+//! periods in which it was pinned. Whoever wants memory back looks at the words of all threads, and waits until each that
+//! was pinned has ended that period ([`Domain::advance`]). Then all that was sealed before the look may be reused:
 //!
-//! - a reader that loaded an epoch above `s` acquired it from the seal of `s` or from a later one in its release
-//!   sequence, so the unlinking happens before its loads: it cannot reach the memory;
-//! - a reader whose pin the scan did not see runs its loads after the heavy barrier, so it sees the unlinking too.
+//! - a period that the look saw and that is over released its reads to the later look that saw its end;
+//! - a reader whose pin the look did not see runs its loads after the heavy barrier before it, so it sees the unlinking.
 //!
 //! The result is a watermark for the whole process, [`Domain::safe`]: one barrier by any cache serves all of them, and a
-//! pin that lives long delays frees but never blocks a thread. Epoch reclamation follows K. Fraser, "Practical
-//! lock-freedom" (2004); the scan for the oldest pin takes the place of his three-epoch rotation, so that one scan is
-//! enough to free what was sealed just before it.
+//! pin that lives long delays frees but never blocks a thread. This is the grace period of read-copy-update (P. McKenney,
+//! J. Slingwine, "Read-copy update: using execution history to solve concurrency problems", 1998), with the two sides of
+//! M. Desnoyers' user-space one; a clock read by each pin, as epochs have (K. Fraser, "Practical lock-freedom", 2004),
+//! would make all readers share the line that writers move on.
 
 use std::marker::PhantomData;
 
@@ -20,21 +21,44 @@ use crossbeam_utils::CachePadded;
 use super::barrier;
 use crate::sync::{AtomicU64, Mutex, Ordering};
 
-/// Epoch of a participant that is not pinned. The clock starts above it.
-const UNPINNED: u64 = 0;
+/// A participant's word numbers, in its lowest bits, the periods in which the thread is pinned. The number may come round:
+/// a look that takes a later period for the one it saw waits for no reason, that is all.
+const PERIOD: u64 = ONE_PIN - 1;
+/// Above, it counts live pins. A count that ran over would let go of a live pin; to forget so many takes days.
+const ONE_PIN: u64 = 1 << 16;
+/// Set while a participant is borrowed for one pin, and is to be given back with it.
+const BORROWED: u64 = 1 << 63;
+/// Looks at a reader that was pinned before `advance` leaves the rest to the next call: lookups are over in an instant.
+const LOOKS: usize = if cfg!(any(millpond_loom, millpond_shuttle)) { 1 } else { 64 };
 
-/// One thread's announcement. Only its owner writes it; the freeing side reads `epoch`.
+/// One thread's announcement. Only its owner writes it; the freeing side reads it.
 #[derive(Debug)]
 pub(crate) struct Participant {
-    epoch: AtomicU64,
-    /// Pins alive on the owning thread. Atomic only so that the type is `Sync`; no other thread reads it. 64 bits, because
-    /// forgotten guards add to it for ever, and a count that wrapped to zero would let go of a live pin.
-    depth: AtomicU64,
+    word: AtomicU64,
+    /// Which pair of fences this process uses; a copy, beside what each pin writes anyway.
+    asymmetric: bool,
     /// A small number, unique among the live participants; picks a stripe for counters.
     index: u32,
 }
 
 impl Participant {
+    /// The number of the period in which the owner is pinned now.
+    fn period(&self) -> Option<u64> {
+        // Acquire: the end of a period releases its reads.
+        let word = self.word.load(Ordering::Acquire);
+        (word >= ONE_PIN).then_some(word & PERIOD)
+    }
+
+    /// Ends a pin that is not the only one of its thread, or the one of a borrowed participant. True if that is to be
+    /// given back.
+    #[cold]
+    fn unpin_slow(&self, word: u64) -> bool {
+        let last = word & !PERIOD == BORROWED | ONE_PIN;
+        let next = if last { (word + 1) & PERIOD } else { word - ONE_PIN };
+        self.word.store(next, Ordering::Release);
+        last
+    }
+
     #[inline]
     #[cfg(not(millpond_loom))]
     pub(crate) fn index(&self) -> u32 {
@@ -46,6 +70,34 @@ impl Participant {
 struct Registry {
     all: Vec<&'static CachePadded<Participant>>,
     free: Vec<&'static CachePadded<Participant>>,
+    look: Look,
+}
+
+/// A look at all threads that is not over: what was sealed before it may be reused when these periods have ended.
+#[derive(Debug, Default)]
+struct Look {
+    /// The clock before the heavy barrier.
+    stamp: u64,
+    waiting: Vec<(&'static CachePadded<Participant>, u64)>,
+}
+
+impl Look {
+    /// Whether all periods that it saw are over.
+    fn is_over(&mut self) -> bool {
+        self.waiting.retain(|(participant, period)| participant.period() == Some(*period));
+        self.waiting.is_empty()
+    }
+
+    /// The same, with some patience.
+    fn ends_soon(&mut self) -> bool {
+        for _ in 0..LOOKS {
+            if self.is_over() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
+    }
 }
 
 #[derive(Debug)]
@@ -62,7 +114,11 @@ impl Domain {
         Self {
             clock: CachePadded::new(AtomicU64::new(1)),
             safe: CachePadded::new(AtomicU64::new(0)),
-            registry: Mutex::new(Registry { all: Vec::new(), free: Vec::new() }),
+            registry: Mutex::new(Registry {
+                all: Vec::new(),
+                free: Vec::new(),
+                look: Look { stamp: 0, waiting: Vec::new() },
+            }),
         }
     }
 
@@ -84,8 +140,8 @@ impl Domain {
         }
         let index = u32::try_from(registry.all.len()).unwrap_or(u32::MAX);
         let participant: &'static _ = Box::leak(Box::new(CachePadded::new(Participant {
-            epoch: AtomicU64::new(UNPINNED),
-            depth: AtomicU64::new(0),
+            word: AtomicU64::new(0),
+            asymmetric: barrier::asymmetric(),
             index,
         })));
         registry.all.push(participant);
@@ -94,22 +150,27 @@ impl Domain {
 
     /// Gives a participant back when its thread ends. One whose pin was leaked stays pinned: memory leaks, nothing dangles.
     pub(crate) fn leave(&self, participant: &'static CachePadded<Participant>) {
-        if participant.depth.load(Ordering::Relaxed) == 0 {
+        if participant.word.load(Ordering::Relaxed) <= PERIOD {
             self.registry.lock().free.push(participant);
         }
     }
 
-    /// Pins: nothing that is reachable from now on is reused before the guard is dropped. Wait-free.
+    /// Pins a participant of this domain: nothing that is reachable from now on is reused before the guard is dropped.
+    /// Wait-free.
     #[inline]
-    pub(crate) fn pin(&self, participant: &'static CachePadded<Participant>, ephemeral: bool) -> Pinned {
-        let depth = participant.depth.load(Ordering::Relaxed);
-        participant.depth.store(depth + 1, Ordering::Relaxed);
-        if depth == 0 {
-            // Release: whoever reads this epoch also sees that the previous pin's reads are over.
-            participant.epoch.store(self.clock.load(Ordering::Acquire), Ordering::Release);
-            barrier::light();
-        }
-        Pinned { participant, ephemeral, _not_send: PhantomData }
+    pub(crate) fn pin(participant: &'static CachePadded<Participant>) -> Pinned {
+        let word = participant.word.load(Ordering::Relaxed);
+        // Release: whoever sees this period also sees that the reads of the last one are over.
+        participant.word.store(word + ONE_PIN, Ordering::Release);
+        barrier::light(participant.asymmetric);
+        Pinned { participant, _not_send: PhantomData }
+    }
+
+    /// Pins a participant that was joined for this alone, and leaves when the guard is dropped.
+    #[cold]
+    pub(crate) fn pin_borrowed(participant: &'static CachePadded<Participant>) -> Pinned {
+        participant.word.store(participant.word.load(Ordering::Relaxed) | BORROWED, Ordering::Relaxed);
+        Self::pin(participant)
     }
 
     /// The stamp for everything that the caller has unlinked so far.
@@ -123,19 +184,23 @@ impl Domain {
         self.safe.load(Ordering::Acquire)
     }
 
-    /// Looks who is pinned and moves the watermark. One heavy barrier and a scan of the threads.
+    /// Looks who is pinned, unless those that an earlier look saw are not done yet, and moves the watermark. One heavy
+    /// barrier and a scan of the threads.
     pub(crate) fn advance(&self) -> u64 {
-        let mut oldest = self.clock.load(Ordering::Acquire);
-        if !barrier::heavy() {
-            return self.safe();
-        }
-        for participant in &self.registry.lock().all {
-            let epoch = participant.epoch.load(Ordering::Acquire);
-            if epoch != UNPINNED {
-                oldest = oldest.min(epoch);
+        let mut registry = self.registry.lock();
+        let Registry { all, look, .. } = &mut *registry;
+        if look.ends_soon() {
+            self.safe.fetch_max(look.stamp, Ordering::AcqRel);
+            let stamp = self.clock.load(Ordering::Acquire);
+            if stamp > look.stamp && barrier::heavy() {
+                look.stamp = stamp;
+                look.waiting.extend(all.iter().filter_map(|one| Some((*one, one.period()?))));
+                if look.ends_soon() {
+                    self.safe.fetch_max(stamp, Ordering::AcqRel);
+                }
             }
         }
-        self.safe.fetch_max(oldest, Ordering::AcqRel).max(oldest)
+        self.safe()
     }
 }
 
@@ -143,8 +208,6 @@ impl Domain {
 #[derive(Debug)]
 pub(crate) struct Pinned {
     participant: &'static CachePadded<Participant>,
-    /// Taken while the thread's own participant is already gone (in a thread-local destructor): given back on drop.
-    ephemeral: bool,
     _not_send: PhantomData<*const ()>,
 }
 
@@ -159,13 +222,11 @@ impl Pinned {
 impl Drop for Pinned {
     #[inline]
     fn drop(&mut self) {
-        let depth = self.participant.depth.load(Ordering::Relaxed) - 1;
-        self.participant.depth.store(depth, Ordering::Relaxed);
-        if depth == 0 {
-            self.participant.epoch.store(UNPINNED, Ordering::Release);
-            if self.ephemeral {
-                super::local::leave(self.participant);
-            }
+        let word = self.participant.word.load(Ordering::Relaxed);
+        if word < 2 * ONE_PIN {
+            self.participant.word.store((word + 1) & PERIOD, Ordering::Release);
+        } else if self.participant.unpin_slow(word) {
+            super::local::leave(self.participant);
         }
     }
 }

@@ -41,7 +41,7 @@ impl Drop for Owned {
 #[cfg(not(millpond_loom))]
 pub(crate) fn pin() -> Pinned {
     match LOCAL.with(Cell::get) {
-        Some(participant) => DOMAIN.pin(participant, false),
+        Some(participant) => Domain::pin(participant),
         None => pin_slow(),
     }
 }
@@ -49,7 +49,7 @@ pub(crate) fn pin() -> Pinned {
 /// loom's threads share the thread-locals of one real thread, so each pin there has a participant of its own.
 #[cfg(millpond_loom)]
 pub(crate) fn pin() -> Pinned {
-    DOMAIN.pin(DOMAIN.join(), true)
+    Domain::pin_borrowed(DOMAIN.join())
 }
 
 #[cold]
@@ -58,10 +58,10 @@ fn pin_slow() -> Pinned {
     match OWNED.try_with(|owned| owned.0) {
         Ok(participant) => {
             LOCAL.with(|local| local.set(Some(participant)));
-            DOMAIN.pin(participant, false)
+            Domain::pin(participant)
         }
         // A thread-local destructor that outlived ours: borrow a participant for this one pin.
-        Err(_) => DOMAIN.pin(DOMAIN.join(), true),
+        Err(_) => Domain::pin_borrowed(DOMAIN.join()),
     }
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn join() -> &'static CachePadded<Participant> {
 
 #[cfg(all(test, millpond_loom))]
 pub(crate) fn pin_as(participant: &'static CachePadded<Participant>) -> Pinned {
-    DOMAIN.pin(participant, false)
+    Domain::pin(participant)
 }
 
 pub(super) fn leave(participant: &'static CachePadded<Participant>) {

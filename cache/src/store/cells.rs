@@ -8,6 +8,7 @@
 //! Each cell begins with a [`Header`], so that the eviction policy reads entries without knowing their types.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -27,6 +28,8 @@ pub(crate) struct Cells {
     // only by a longer copy, and every array lives as long as the `Allocator`, which the shard keeps as long as `self`.
     directory: AtomicPtr<AtomicPtr<u8>>,
     shift: u32,
+    /// The lower bits of an id: its place in the chunk.
+    mask: u32,
     stride: u32,
 }
 
@@ -61,7 +64,8 @@ impl Cells {
         let allocator =
             Allocator { free: Vec::new(), next: 1, directories: vec![first], chunks: Vec::new(), chunk };
         let stride = u32::try_from(layout.size()).expect("an entry is smaller than 4 GiB");
-        let cells = Self { directory: AtomicPtr::default(), shift, stride };
+        let mask = cells_per_chunk - 1;
+        let cells = Self { directory: AtomicPtr::default(), shift, mask, stride };
         cells.directory.store(allocator.directories[0].as_ptr().cast_mut(), Ordering::Release);
         (cells, allocator)
     }
@@ -73,7 +77,7 @@ impl Cells {
         debug_assert_ne!(id, 0, "0 means no cell");
         let directory = self.directory.load(Ordering::Acquire);
         let chunk = (id >> self.shift) as usize;
-        let offset = (id & ((1 << self.shift) - 1)) as usize * self.stride as usize;
+        let offset = (id & self.mask) as usize * self.stride as usize;
         // SAFETY: `id` was handed out by the allocator, and whoever gave it to us published it after the directory that
         // covers it (release store of the table slot, acquire load by the reader), so `chunk` is inside the array.
         let entry = unsafe { directory.add(chunk) };
@@ -85,13 +89,65 @@ impl Cells {
     }
 }
 
-impl Entries for Cells {
+/// The directory as the holder of the shard's lock sees it: read once and not changed meanwhile, so that an address costs
+/// one load and the compiler need not ask again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'l> {
+    directory: *const AtomicPtr<u8>,
+    shift: u32,
+    mask: u32,
+    stride: u32,
+    _lock: PhantomData<&'l Cells>,
+}
+
+impl Cells {
+    /// The view for one change of the shard.
+    ///
+    /// # Safety
+    /// The caller holds the shard's lock for as long as it uses the result, and adds no chunk meanwhile.
     #[inline]
     #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
-    fn header(&self, slot: u32) -> &Header {
+    pub(crate) unsafe fn view(&self) -> View<'_> {
+        View {
+            directory: self.directory.load(Ordering::Relaxed),
+            shift: self.shift,
+            mask: self.mask,
+            stride: self.stride,
+            _lock: PhantomData,
+        }
+    }
+}
+
+impl<'l> View<'l> {
+    /// The address of a cell that was handed out.
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    pub(crate) fn address(&self, id: u32) -> *mut u8 {
+        debug_assert_ne!(id, 0, "0 means no cell");
+        let chunk = (id >> self.shift) as usize;
+        let offset = (id & self.mask) as usize * self.stride as usize;
+        // SAFETY: `id` was handed out under the lock that the caller holds, so `chunk` is inside the directory.
+        let entry = unsafe { self.directory.add(chunk) };
+        // SAFETY: inside the array. An `AtomicPtr` has the layout of a pointer; chunks are added under the lock alone, so
+        // nobody writes it now.
+        let chunk = unsafe { entry.cast::<*mut u8>().read() };
+        // SAFETY: the chunk holds `1 << shift` cells of `stride` bytes, and the offset is that of one of them.
+        unsafe { chunk.add(offset) }
+    }
+
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    pub(crate) fn header_of(&self, id: u32) -> &'l Header {
         // SAFETY: a cell begins with a `Header` (`Node` is `repr(C)`), chunks start zeroed, which is a valid header, and
         // the header of a cell is only rewritten by the holder of the shard's lock while nobody can refer to the cell.
-        unsafe { &*self.address(slot).cast::<Header>() }
+        unsafe { &*self.address(id).cast::<Header>() }
+    }
+}
+
+impl Entries for View<'_> {
+    #[inline]
+    fn header(&self, slot: u32) -> &Header {
+        self.header_of(slot)
     }
 
     #[inline]
@@ -101,23 +157,20 @@ impl Entries for Cells {
 }
 
 impl Allocator {
-    /// A free cell; its bytes are whatever was there before.
-    pub(crate) fn take(&mut self, cells: &Cells) -> u32 {
-        if let Some(id) = self.free.pop() {
-            return id;
-        }
+    /// A cell that was given back; its bytes are whatever was there before.
+    #[inline]
+    pub(crate) fn reuse(&mut self) -> Option<u32> {
+        self.free.pop()
+    }
+
+    /// A cell that was never used.
+    pub(crate) fn fresh(&mut self, cells: &Cells) -> u32 {
         let id = self.next;
         if (id as usize) >> cells.shift >= self.chunks.len() {
             self.add_chunk(cells);
         }
         self.next = id.checked_add(1).expect("a shard holds at most 2^32 - 1 entries");
         id
-    }
-
-    /// The cell that [`Allocator::take`] is about to give out, if it was used before.
-    #[inline]
-    pub(crate) fn peek(&self) -> Option<u32> {
-        self.free.last().copied()
     }
 
     /// Gives a cell back. The caller has moved its contents out, and no reader can reach it.

@@ -8,12 +8,15 @@ use std::collections::VecDeque;
 #[derive(Debug, Default)]
 pub(crate) struct Limbo {
     cells: VecDeque<u32>,
-    /// Stamp and number of cells, oldest first; together with `unsealed` they cover `cells`.
+    /// Stamp and number of cells, oldest first; with `ready` before them and `unsealed` behind they cover `cells`.
     batches: VecDeque<(u64, u32)>,
+    /// Cells at the front that the watermark was seen to have passed.
+    ready: u32,
     unsealed: u32,
 }
 
 impl Limbo {
+    #[inline]
     pub(crate) fn push(&mut self, id: u32) {
         self.cells.push_back(id);
         self.unsealed += 1;
@@ -23,6 +26,7 @@ impl Limbo {
         self.cells.len()
     }
 
+    #[inline]
     pub(crate) fn unsealed(&self) -> u32 {
         self.unsealed
     }
@@ -35,27 +39,40 @@ impl Limbo {
         }
     }
 
-    /// Whether [`Limbo::pop`] would return a cell.
-    pub(crate) fn ready(&self, safe: u64) -> bool {
-        self.batches.front().is_some_and(|&(stamp, _)| stamp < safe)
+    /// The cell that [`Limbo::pop`] will return next, if that is known.
+    #[inline]
+    pub(crate) fn peek(&self) -> Option<u32> {
+        if self.ready == 0 { None } else { self.cells.front().copied() }
     }
 
-    /// The oldest cell, if everything with its stamp may be reused.
-    pub(crate) fn pop(&mut self, safe: u64) -> Option<u32> {
-        let (stamp, left) = self.batches.front_mut()?;
-        if *stamp >= safe {
+    /// The oldest cell, if it may be reused. `safe` tells the watermark; it is asked once for a batch.
+    #[inline]
+    pub(crate) fn pop(&mut self, safe: impl FnOnce() -> u64) -> Option<u32> {
+        if self.ready == 0 && !self.look(safe) {
             return None;
         }
-        *left -= 1;
-        if *left == 0 {
-            self.batches.pop_front();
-        }
+        self.ready -= 1;
         self.cells.pop_front()
+    }
+
+    /// Whether [`Limbo::pop`] would return a cell.
+    pub(crate) fn look(&mut self, safe: impl FnOnce() -> u64) -> bool {
+        if self.ready > 0 {
+            return true;
+        }
+        let Some(&(stamp, count)) = self.batches.front() else { return false };
+        if stamp >= safe() {
+            return false;
+        }
+        self.batches.pop_front();
+        self.ready = count;
+        true
     }
 
     /// Everything, for the drop of the whole cache.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = u32> {
         self.batches.clear();
+        self.ready = 0;
         self.unsealed = 0;
         self.cells.drain(..)
     }

@@ -5,11 +5,14 @@
 //! - [`table`]: hash to cell, read without a lock.
 //! - [`limbo`]: cells that a reader may still see.
 //! - [`times`]: deadlines, allocated only for shards that have one.
-//! - [`shard`]: all of it behind one mutex for writers, and the lock-free lookup.
+//! - [`shard`]: all of it behind one mutex for writers, and the lock-free lookup. [`locked`]: what writers do.
+//! - [`shards`]: all of them.
 
 pub(crate) mod cells;
 pub(crate) mod limbo;
+pub(crate) mod locked;
 pub(crate) mod node;
 pub(crate) mod shard;
+pub(crate) mod shards;
 pub(crate) mod table;
 pub(crate) mod times;

@@ -44,8 +44,11 @@ impl<K, V> Nodes<K, V> {
     /// id from the table (so that the cell, if unlinked meanwhile, waits in limbo).
     #[inline]
     pub(crate) unsafe fn get(cells: &Cells, id: u32) -> &Node<K, V> {
+        let node = cells.address(id).cast::<Node<K, V>>();
+        // SAFETY: the address of a cell is never null; said, so that `Option<&Node>` is not asked for it again.
+        unsafe { std::hint::assert_unchecked(!node.is_null()) };
         // SAFETY: filled, by the caller's promise; filled cells are only read until they are taken out.
-        unsafe { &*cells.address(id).cast::<Node<K, V>>() }
+        unsafe { &*node }
     }
 
     /// Moves key and value out; the cell is empty afterwards.

@@ -1,7 +1,7 @@
 //! One shard: cells, table and policy behind one mutex for writers, and a lookup that takes no lock.
 //!
 //! Readers touch only the first cache lines: the tables, the move counter, the cell directory. Writers lock `state`,
-//! which brings the policy, the free cells and limbo.
+//! which brings the policy, the free cells and limbo; what they do there is in `locked`.
 //!
 //! **Growth.** A full table is replaced by a larger empty one; the old one is drained a few buckets per write. A reader
 //! looks in the new table, then in the one that drains. Only entries on the move could be missed, so each step of the
@@ -10,25 +10,22 @@
 
 use std::marker::PhantomData;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize};
 
 use crossbeam_utils::CachePadded;
 
 use super::cells::{Allocator, Cells};
 use super::limbo::Limbo;
+use super::locked::Locked;
 use super::node::{Node, Nodes};
 use super::table::Table;
 use super::times::{Times, TimesTable};
-use crate::policy::{Activity, Config, Entries, Header, Policy};
-use crate::reclaim::{self, Pinned};
-use crate::sync::{AtomicPtr, AtomicU32, Mutex, MutexGuard, Ordering, fence};
+use crate::policy::{Activity, Config, Header, Policy};
+use crate::reclaim::Pinned;
+use crate::sync::{AtomicPtr, AtomicU32, Mutex, Ordering, fence};
 
-/// Buckets moved by each write while a table drains.
-const DRAIN_STEP: usize = 2;
 /// Tables for fewer entries are made in full size at once.
 const SMALL_TABLE: u64 = 2048;
-/// Dead entries handed out by one write.
-const COLLECT: usize = 16;
 /// Lookups without the lock before a reader that keeps racing with a drain takes it.
 const ATTEMPTS: usize = 16;
 
@@ -38,42 +35,54 @@ const ATTEMPTS: usize = 16;
 pub(crate) struct Shard<K, V> {
     // Invariant: `table` points to a table; `draining` to one or is null. A table that leaves either waits in
     // `State::retired` until no pinned reader can hold it.
-    table: AtomicPtr<Table>,
-    draining: AtomicPtr<Table>,
+    pub(super) table: AtomicPtr<Table>,
+    pub(super) draining: AtomicPtr<Table>,
     /// Odd while entries move from the draining table.
-    moves: AtomicU32,
-    /// Whether `times` may hold anything: a read asks the clock only then.
-    timed: AtomicBool,
-    cells: Cells,
-    times: OnceLock<Box<TimesTable>>,
+    pub(super) moves: AtomicU32,
+    /// What a read must do besides: `TIMED`, `COUNTED`.
+    flags: AtomicU8,
+    pub(super) cells: Cells,
+    pub(super) times: OnceLock<Box<TimesTable>>,
     /// This shard's part of the capacity, in weight.
     share: u64,
-    activity: Activity,
-    load: CachePadded<Load>,
+    pub(super) activity: Activity,
+    pub(super) load: CachePadded<Load>,
     state: CachePadded<Mutex<State<K, V>>>,
+}
+
+/// `times` may hold something: a read asks the clock.
+const TIMED: u8 = 1;
+/// Reads are counted.
+const COUNTED: u8 = 2;
+
+/// Features that a shard must know of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Use {
+    pub(crate) weighted: bool,
+    pub(crate) counted: bool,
 }
 
 /// What other threads may know of the shard without its lock. Written under the lock.
 #[derive(Debug, Default)]
-struct Load {
-    entries: AtomicUsize,
-    weight: AtomicU64,
+pub(super) struct Load {
+    pub(super) entries: AtomicUsize,
+    pub(super) weight: AtomicU64,
 }
 
 /// All that the shard's lock guards.
 #[derive(Debug)]
 pub(crate) struct State<K, V> {
-    policy: Policy,
-    allocator: Allocator,
-    limbo: Limbo,
+    pub(super) policy: Policy,
+    pub(super) allocator: Allocator,
+    pub(super) limbo: Limbo,
     /// Tables that readers may still hold, with their stamps.
-    retired: Vec<(u64, *mut Table)>,
+    pub(super) retired: Vec<(u64, *mut Table)>,
     /// Next bucket of the draining table.
-    cursor: usize,
+    pub(super) cursor: usize,
     /// Next cell that the sweep for expired entries looks at.
-    sweep: usize,
-    /// Length of limbo at which the next push is due.
-    push_at: usize,
+    pub(super) sweep: usize,
+    /// Unsealed cells in limbo at which a write looks after it.
+    pub(super) tend_at: u32,
     _entries: PhantomData<(K, V)>,
 }
 
@@ -98,20 +107,11 @@ pub(crate) struct Found<'g, K, V> {
     pub(crate) node: &'g Node<K, V>,
 }
 
-/// What a write leaves to be done after its lock is released.
-#[derive(Debug)]
-#[must_use = "dead entries must be dropped after the unlock, not under it"]
-pub(crate) struct Aftermath<K, V> {
-    /// Entries whose last reader is gone.
-    pub(crate) dead: Vec<(K, V)>,
-    /// Whether the caller should push the watermark.
-    pub(crate) push: bool,
-}
-
 #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
 impl<K, V> Shard<K, V> {
     /// `share`: this shard's part of the capacity.
-    pub(crate) fn new(share: u64, weighted: bool, seed: u64) -> Self {
+    pub(crate) fn new(share: u64, usage: Use, seed: u64) -> Self {
+        let weighted = usage.weighted;
         let expected = if weighted || share == u64::MAX { 0 } else { share };
         let (cells, allocator) = Cells::new(Node::<K, V>::LAYOUT, expected);
         let table = Box::new(Table::for_entries(first_table(expected)));
@@ -119,7 +119,7 @@ impl<K, V> Shard<K, V> {
             table: AtomicPtr::new(Box::into_raw(table)),
             draining: AtomicPtr::new(std::ptr::null_mut()),
             moves: AtomicU32::new(0),
-            timed: AtomicBool::new(false),
+            flags: AtomicU8::new(if usage.counted { COUNTED } else { 0 }),
             cells,
             times: OnceLock::new(),
             share,
@@ -132,7 +132,7 @@ impl<K, V> Shard<K, V> {
                 retired: Vec::new(),
                 cursor: 0,
                 sweep: 0,
-                push_at: 0,
+                tend_at: 4,
                 _entries: PhantomData,
             })),
         }
@@ -153,7 +153,18 @@ impl<K, V> Shard<K, V> {
     /// Whether a reader must ask the clock.
     #[inline]
     pub(crate) fn timed(&self) -> bool {
-        self.timed.load(Ordering::Relaxed)
+        self.flags.load(Ordering::Relaxed) & TIMED != 0
+    }
+
+    /// From now on, reads ask the clock. The caller holds the lock.
+    pub(super) fn set_timed(&self) {
+        self.flags.store(self.flags.load(Ordering::Relaxed) | TIMED, Ordering::Relaxed);
+    }
+
+    /// Whether a read has nothing to do but to find.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) == 0
     }
 
     /// Deadlines of a cell, if it has any.
@@ -185,6 +196,21 @@ impl<K, V> Shard<K, V> {
     fn draining<'g>(&self, _pin: &'g Pinned) -> Option<&'g Table> {
         // SAFETY: null or a table, protected by the pin as above.
         unsafe { self.draining.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// A look at the place where a key is most likely. None means nothing: the caller then asks [`Shard::find`].
+    #[inline]
+    pub(crate) fn glance<'g>(
+        &'g self,
+        pin: &'g Pinned,
+        hash: u32,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<Found<'g, K, V>> {
+        self.table(pin).glance(hash, |id| {
+            // SAFETY: the id was read from a table under `pin`, so the cell is filled while the pin lives.
+            let node = unsafe { Nodes::<K, V>::get(&self.cells, id) };
+            is_key(&node.key).then_some(Found { id, node })
+        })
     }
 
     /// Looks a key up without a lock. `hash` and `is_key` belong to the key.
@@ -249,16 +275,10 @@ impl<K, V> Shard<K, V> {
             .or_else(|| self.draining(pin).and_then(|draining| draining.find(hash, check)))
     }
 
-    /// Says that a key will be written soon.
-    #[inline]
-    pub(crate) fn prefetch(&self, pin: &Pinned, hash: u32) {
-        self.table(pin).prefetch(hash);
-    }
-
     /// Takes the lock.
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_, K, V> {
-        Locked { shard: self, state: self.state.lock() }
+        Locked::new(self, self.state.lock())
     }
 }
 
@@ -323,329 +343,5 @@ impl<K, V> Drop for Remains<'_, K, V> {
             }
         }
         GoOn(self).0.empty();
-    }
-}
-
-/// A shard whose lock this thread holds. Every change goes through here; none of it runs user code but `is_key`.
-#[derive(Debug)]
-pub(crate) struct Locked<'s, K, V> {
-    shard: &'s Shard<K, V>,
-    state: MutexGuard<'s, State<K, V>>,
-}
-
-#[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
-impl<'s, K, V> Locked<'s, K, V> {
-    fn table(&self) -> &'s Table {
-        // SAFETY: tables are replaced under the lock only, and freed after they were replaced.
-        unsafe { &*self.shard.table.load(Ordering::Relaxed) }
-    }
-
-    fn draining(&self) -> Option<&'s Table> {
-        // SAFETY: as above.
-        unsafe { self.shard.draining.load(Ordering::Relaxed).as_ref() }
-    }
-
-    /// The entry of a cell that is linked or in limbo.
-    pub(crate) fn node(&self, id: u32) -> &Node<K, V> {
-        // SAFETY: the id came from this shard under this lock, so the cell is filled, and while `self` is borrowed nobody
-        // empties it.
-        unsafe { Nodes::<K, V>::get(&self.shard.cells, id) }
-    }
-
-    /// The same for longer: a cell in limbo stays filled while a pin from before it was unlinked lives.
-    pub(crate) fn pinned_node<'g>(&self, _pin: &'g Pinned, id: u32) -> &'g Node<K, V>
-    where
-        's: 'g,
-    {
-        // SAFETY: the id came from this shard under this lock, and the pin is older than any later unlinking.
-        unsafe { Nodes::<K, V>::get(&self.shard.cells, id) }
-    }
-
-    fn hash_of(&self, id: u32) -> u32 {
-        self.node(id).header.hash
-    }
-
-    /// Says that a key will be inserted soon.
-    #[inline]
-    pub(crate) fn prefetch(&self, hash: u32) {
-        self.state.policy.prefetch(hash);
-    }
-
-    /// Finds a key.
-    #[inline]
-    pub(crate) fn find(&self, hash: u32, is_key: impl Fn(&K) -> bool) -> Option<u32> {
-        let check = |id| is_key(&self.node(id).key).then_some(id);
-        self.table().find(hash, check).or_else(|| self.draining()?.find(hash, check))
-    }
-
-    /// Fills a cell with a new entry and shows it to the policy; readers do not see it before [`Locked::publish`].
-    pub(crate) fn admit(
-        &mut self,
-        hash: u32,
-        key: K,
-        value: V,
-        weight: u32,
-        deadline: u64,
-        idle: u64,
-    ) -> u32 {
-        let id = self.fill(hash, key, value, deadline, idle);
-        let state = &mut *self.state;
-        state.policy.insert(&self.shard.cells, &self.shard.activity, id, weight);
-        id
-    }
-
-    fn fill(&mut self, hash: u32, key: K, value: V, deadline: u64, idle: u64) -> u32 {
-        let shard = self.shard;
-        let id = self.state.allocator.take(&shard.cells);
-        // SAFETY: the cell was just taken, under the lock.
-        unsafe { Nodes::write(&shard.cells, id, Node { header: Header::new(hash), key, value }) };
-        if deadline != 0 || idle != 0 {
-            shard.times.get_or_init(|| Box::new(TimesTable::new())).get_or_create(id).set(deadline, idle);
-            shard.timed.store(true, Ordering::Relaxed);
-        } else if let Some(times) = shard.times(id) {
-            times.set(0, 0);
-        }
-        id
-    }
-
-    /// Makes an admitted entry visible.
-    pub(crate) fn publish(&mut self, id: u32) {
-        if self.state.policy.len() > self.table().capacity() {
-            self.grow();
-        }
-        self.table().insert(self.hash_of(id), id);
-    }
-
-    /// Puts a new value in the place of an entry's old one. Counts as a hit.
-    pub(crate) fn update(
-        &mut self,
-        old: u32,
-        key: K,
-        value: V,
-        weight: u32,
-        deadline: u64,
-        idle: u64,
-    ) -> u32 {
-        let hash = self.hash_of(old);
-        let id = self.fill(hash, key, value, deadline, idle);
-        let state = &mut *self.state;
-        state.policy.replace(&self.shard.cells, &self.shard.activity, old, id, weight);
-        let replaced = self.table().replace(hash, old, id)
-            || self.draining().is_some_and(|draining| draining.replace(hash, old, id));
-        assert!(replaced, "an entry that is found is in a table");
-        self.state.limbo.push(old);
-        id
-    }
-
-    /// Unlinks an entry that is past its time: its last use does not count.
-    pub(crate) fn expire(&mut self, id: u32) {
-        let state = &mut *self.state;
-        state.policy.expire(&self.shard.cells, id);
-        self.unlink(id);
-    }
-
-    /// Unlinks an entry that the policy still holds.
-    pub(crate) fn remove(&mut self, id: u32) {
-        let state = &mut *self.state;
-        state.policy.remove(&self.shard.cells, id);
-        self.unlink(id);
-    }
-
-    /// Lets the policy choose an entry and unlinks it. None if there is nothing it may take.
-    pub(crate) fn evict(&mut self) -> Option<u32> {
-        let state = &mut *self.state;
-        let id = state.policy.evict(&self.shard.cells)?;
-        for next in state.policy.next_victims() {
-            self.table().prefetch(self.hash_of(next));
-        }
-        self.unlink(id);
-        Some(id)
-    }
-
-    /// Tells the policy that nothing had to go.
-    pub(crate) fn settle(&mut self) {
-        let state = &mut *self.state;
-        state.policy.settle(&self.shard.cells);
-    }
-
-    /// Out of the tables (if it was ever there) and into limbo.
-    fn unlink(&mut self, id: u32) {
-        let hash = self.hash_of(id);
-        // A newcomer that was rejected is in neither.
-        let _linked =
-            self.table().remove(hash, id) || self.draining().is_some_and(|table| table.remove(hash, id));
-        self.state.limbo.push(id);
-    }
-
-    /// Deadlines of a linked entry, if it has any.
-    pub(crate) fn times(&self, id: u32) -> Option<&'s Times> {
-        self.shard.timed().then(|| self.shard.times(id)).flatten()
-    }
-
-    /// Whether anything in this shard can expire.
-    pub(crate) fn timed(&self) -> bool {
-        self.shard.timed()
-    }
-
-    pub(crate) fn weight_of(&self, id: u32) -> u32 {
-        self.state.policy.weight_of(id)
-    }
-
-    /// What the policy holds, in weight.
-    pub(crate) fn weight(&self) -> u64 {
-        self.state.policy.weight()
-    }
-
-    /// Every linked entry.
-    pub(crate) fn ids(&self) -> Vec<u32> {
-        let mut ids = Vec::with_capacity(self.state.policy.len());
-        self.table().for_each(|id| ids.push(id));
-        if let Some(draining) = self.draining() {
-            draining.for_each(|id| ids.push(id));
-        }
-        ids
-    }
-
-    /// Linked entries of the next few buckets, going round; `None` for the whole shard at once.
-    pub(crate) fn next_ids(&mut self, buckets: usize) -> Vec<u32> {
-        let table = self.table();
-        let mut ids = Vec::new();
-        for _ in 0..buckets.min(table.buckets()) {
-            self.state.sweep = (self.state.sweep + 1) % table.buckets();
-            table.for_each_in(self.state.sweep, |id| ids.push(id));
-        }
-        ids
-    }
-
-    #[cold]
-    fn grow(&mut self) {
-        // A table that still drains while the next one is full: finish it first. Cannot happen while growth at least
-        // doubles, but the bound must not rest on that.
-        while self.draining().is_some() {
-            self.drain_step();
-        }
-        let larger = Box::new(Table::for_entries(self.table().capacity().saturating_mul(2)));
-        let current = self.shard.table.load(Ordering::Relaxed);
-        self.state.cursor = 0;
-        // The old table first: a reader that sees the new one must know where else to look.
-        self.shard.draining.store(current, Ordering::Release);
-        self.shard.table.store(Box::into_raw(larger), Ordering::Release);
-    }
-
-    /// Moves a few buckets of the draining table.
-    fn drain_step(&mut self) {
-        let Some(draining) = self.draining() else { return };
-        let table = self.table();
-        let moves = self.shard.moves.load(Ordering::Relaxed);
-        self.shard.moves.store(moves.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
-        let end = (self.state.cursor + DRAIN_STEP).min(draining.buckets());
-        for bucket in self.state.cursor..end {
-            draining.for_each_in(bucket, |id| {
-                let hash = self.hash_of(id);
-                table.insert(hash, id);
-                draining.remove(hash, id);
-            });
-        }
-        self.state.cursor = end;
-        if end == draining.buckets() {
-            let emptied = self.shard.draining.swap(std::ptr::null_mut(), Ordering::Release);
-            self.state.retired.push((reclaim::seal(), emptied));
-        }
-        self.shard.moves.store(moves.wrapping_add(2), Ordering::Release);
-    }
-
-    /// Limbo may hold this many before the watermark is pushed: in proportion to the entries, because a bound in weight says
-    /// nothing about their number.
-    fn slack(&self) -> usize {
-        (self.state.policy.len() / 32).clamp(16, 512)
-    }
-
-    /// Ends a write: publishes the load, drains a little, and takes out a bounded number of dead entries.
-    pub(crate) fn finish(mut self) -> Aftermath<K, V> {
-        if !self.shard.draining.load(Ordering::Relaxed).is_null() {
-            self.drain_step();
-        }
-        self.publish_load();
-        if let Some(next) = self.state.allocator.peek() {
-            self.shard.cells.prefetch(next);
-        }
-        let slack = self.slack();
-        let limbo = &mut self.state.limbo;
-        if limbo.unsealed() as usize >= (slack / 4).max(4) {
-            limbo.seal(reclaim::seal());
-        }
-        let mut aftermath = Aftermath { dead: Vec::new(), push: false };
-        if limbo.len() >= slack {
-            let safe = reclaim::safe();
-            if limbo.ready(safe) {
-                self.collect(safe, COLLECT, &mut aftermath.dead);
-            } else if limbo.len() >= self.state.push_at {
-                self.state.push_at = self.state.limbo.len() + slack;
-                aftermath.push = true;
-            }
-        }
-        aftermath
-    }
-
-    /// Ends maintenance, first half: stamps all that is in limbo.
-    pub(crate) fn seal(mut self) {
-        self.publish_load();
-        self.state.limbo.seal(reclaim::seal());
-    }
-
-    /// Ends maintenance, second half: takes out all that no reader can see.
-    pub(crate) fn collect_all(mut self) -> Vec<(K, V)> {
-        let mut dead = Vec::new();
-        self.collect(reclaim::safe(), usize::MAX, &mut dead);
-        dead
-    }
-
-    fn publish_load(&self) {
-        self.shard.load.entries.store(self.state.policy.len(), Ordering::Relaxed);
-        self.shard.load.weight.store(self.state.policy.weight(), Ordering::Relaxed);
-    }
-
-    fn collect(&mut self, safe: u64, limit: usize, dead: &mut Vec<(K, V)>) {
-        let state = &mut *self.state;
-        if Node::<K, V>::NEEDS_DROP {
-            dead.reserve(limit.min(state.limbo.len()));
-        }
-        for _ in 0..limit {
-            let Some(id) = state.limbo.pop(safe) else { break };
-            if Node::<K, V>::NEEDS_DROP {
-                // SAFETY: unlinked before its stamp, and the watermark says that no pin from before it is left.
-                dead.push(unsafe { Nodes::take(&self.shard.cells, id) });
-            }
-            state.allocator.give(id);
-        }
-        state.push_at = state.limbo.len();
-        state.retired.retain(|&(stamp, table)| {
-            if stamp < safe {
-                // SAFETY: made by `Box::into_raw`, replaced before its stamp, and no reader can hold it any more.
-                drop(unsafe { Box::from_raw(table) });
-            }
-            stamp >= safe
-        });
-    }
-
-    /// Panics unless tables, policy, cells and counters agree.
-    pub(crate) fn check_invariants(&self) {
-        let hash_of = |id| self.hash_of(id);
-        let mut linked = self.table().check_invariants(hash_of);
-        if let Some(draining) = self.draining() {
-            linked += draining.check_invariants(hash_of);
-        }
-        self.state.policy.check_invariants(&self.shard.cells);
-        assert_eq!(linked, self.state.policy.len(), "every entry is in a table and known to the policy");
-        assert_eq!(
-            self.state.allocator.in_use(),
-            linked + self.state.limbo.len(),
-            "a cell is linked, in limbo, or free"
-        );
-        assert_eq!(self.shard.entries(), linked, "the published load is current");
-        assert_eq!(self.shard.weight(), self.state.policy.weight(), "the published weight is current");
-        let weight: u64 = self.ids().iter().map(|&id| u64::from(self.weight_of(id))).sum();
-        assert_eq!(weight, self.state.policy.weight(), "the weights add up");
     }
 }

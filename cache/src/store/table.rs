@@ -32,10 +32,48 @@ struct Bucket {
     ids: [AtomicU32; SLOTS],
 }
 
+/// How a search of one bucket ended without success.
+enum Missed {
+    /// Nobody who wanted this bucket is in another.
+    Last,
+    Overflowed,
+}
+use Missed::{Last, Overflowed};
+
+impl Bucket {
+    /// The first slot whose cell `check` accepts.
+    #[inline]
+    fn search<R>(&self, tag: u8, check: impl Fn(u32) -> Option<R>) -> Result<(u32, R), Missed> {
+        let low = self.tags[0].load(Ordering::Acquire);
+        let high = self.tags[1].load(Ordering::Acquire);
+        let mut matches = Matches::of(low, high, tag);
+        while matches.any() {
+            let slot = matches.slot();
+            let id = self.ids[slot].load(Ordering::Acquire);
+            if id != 0 {
+                if let Some(found) = check(id) {
+                    return Ok((slot as u32, found));
+                }
+            }
+            matches = matches.without_first();
+        }
+        Err(if high < ONE_OVERFLOW { Last } else { Overflowed })
+    }
+}
+
 /// A table of a fixed size. Growth is the shard's affair.
 #[derive(Debug)]
 pub(crate) struct Table {
     buckets: Box<[Bucket]>,
+    /// Entries that fit before the table should grow.
+    capacity: usize,
+}
+
+/// Where a table holds a cell.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    bucket: u32,
+    slot: u32,
 }
 
 #[inline]
@@ -123,6 +161,8 @@ impl Table {
         expect(unsafe_code, reason = "docs/unsafe.md: table")
     )]
     fn with_buckets(count: usize) -> Self {
+        let count = count.min(u32::MAX as usize);
+        let capacity = count * FULL_NUMERATOR / FULL_DENOMINATOR;
         #[cfg(any(millpond_loom, millpond_shuttle))]
         {
             let buckets = (0..count)
@@ -131,7 +171,7 @@ impl Table {
                     ids: std::array::from_fn(|_| AtomicU32::new(0)),
                 })
                 .collect();
-            Self { buckets }
+            Self { buckets, capacity }
         }
         #[cfg(not(any(millpond_loom, millpond_shuttle)))]
         {
@@ -143,13 +183,15 @@ impl Table {
             }
             let buckets = std::ptr::slice_from_raw_parts_mut(memory, count);
             // SAFETY: allocated by the global allocator with the layout of `[Bucket; count]`; zero bytes are a valid bucket.
-            Self { buckets: unsafe { Box::from_raw(buckets) } }
+            let buckets = unsafe { Box::from_raw(buckets) };
+            Self { buckets, capacity }
         }
     }
 
     /// Entries that fit before the table should grow.
+    #[inline]
     pub(crate) fn capacity(&self) -> usize {
-        self.buckets.len() * FULL_NUMERATOR / FULL_DENOMINATOR
+        self.capacity
     }
 
     pub(crate) fn buckets(&self) -> usize {
@@ -163,6 +205,14 @@ impl Table {
     }
 
     #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: table")]
+    fn home_bucket(&self, home: usize) -> &Bucket {
+        debug_assert!(home < self.buckets.len());
+        // SAFETY: `home` comes from `Table::home`: `hash * len >> 32` is below `len`, because `hash` is below 2^32.
+        unsafe { self.buckets.get_unchecked(home) }
+    }
+
+    #[inline]
     fn next(&self, bucket: usize) -> usize {
         if bucket + 1 == self.buckets.len() { 0 } else { bucket + 1 }
     }
@@ -173,31 +223,48 @@ impl Table {
         prefetch(&self.buckets[self.home(hash)]);
     }
 
+    /// As [`Table::find`], in the home bucket alone.
+    #[inline]
+    pub(crate) fn glance<R>(&self, hash: u32, check: impl Fn(u32) -> Option<R>) -> Option<R> {
+        self.home_bucket(self.home(hash)).search(tag(hash), check).ok().map(|(_, found)| found)
+    }
+
     /// Calls `check` with each cell that may hold the key until it returns something.
     #[inline]
-    pub(crate) fn find<R>(&self, hash: u32, mut check: impl FnMut(u32) -> Option<R>) -> Option<R> {
-        let tag = tag(hash);
+    pub(crate) fn find<R>(&self, hash: u32, check: impl Fn(u32) -> Option<R>) -> Option<R> {
+        self.locate(hash, check).map(|(_, found)| found)
+    }
+
+    /// As [`Table::find`], and says where the cell is.
+    #[inline]
+    pub(crate) fn locate<R>(&self, hash: u32, check: impl Fn(u32) -> Option<R>) -> Option<(Place, R)> {
+        let home = self.home(hash);
+        match self.home_bucket(home).search(tag(hash), &check) {
+            Ok((slot, found)) => Some((Place { bucket: home as u32, slot }, found)),
+            Err(Last) => None,
+            Err(Overflowed) => self.locate_further(hash, check),
+        }
+    }
+
+    /// The search behind the home bucket.
+    #[inline(never)]
+    fn locate_further<R>(&self, hash: u32, check: impl Fn(u32) -> Option<R>) -> Option<(Place, R)> {
         let mut index = self.home(hash);
-        for _ in 0..self.buckets.len() {
-            let bucket = &self.buckets[index];
-            let low = bucket.tags[0].load(Ordering::Acquire);
-            let high = bucket.tags[1].load(Ordering::Acquire);
-            let mut matches = Matches::of(low, high, tag);
-            while matches.any() {
-                let id = bucket.ids[matches.slot()].load(Ordering::Acquire);
-                if id != 0 {
-                    if let Some(found) = check(id) {
-                        return Some(found);
-                    }
-                }
-                matches = matches.without_first();
-            }
-            if high < ONE_OVERFLOW {
-                return None;
-            }
+        for _ in 1..self.buckets.len() {
             index = self.next(index);
+            match self.buckets[index].search(tag(hash), &check) {
+                Ok((slot, found)) => return Some((Place { bucket: index as u32, slot }, found)),
+                Err(Last) => return None,
+                Err(Overflowed) => {}
+            }
         }
         None
+    }
+
+    /// Where a cell is that is known by its number.
+    #[inline]
+    fn place_of(&self, hash: u32, id: u32) -> Option<Place> {
+        self.locate(hash, |candidate| (candidate == id).then_some(())).map(|(place, ())| place)
     }
 
     /// Adds a cell. The caller holds the shard's lock and keeps the table below [`Table::capacity`].
@@ -228,25 +295,18 @@ impl Table {
         unreachable!("the table grows before it is full");
     }
 
-    /// Where the cell is: bucket and slot.
-    fn locate(&self, hash: u32, id: u32) -> Option<(usize, usize)> {
-        let mut index = self.home(hash);
-        for _ in 0..self.buckets.len() {
-            let bucket = &self.buckets[index];
-            if let Some(slot) = bucket.ids.iter().position(|held| held.load(Ordering::Relaxed) == id) {
-                return Some((index, slot));
-            }
-            if bucket.tags[1].load(Ordering::Relaxed) < ONE_OVERFLOW {
-                return None;
-            }
-            index = self.next(index);
-        }
-        None
+    /// Removes a cell; false if it is not here. The caller holds the shard's lock.
+    #[inline]
+    pub(crate) fn remove(&self, hash: u32, id: u32) -> bool {
+        let Some(place) = self.place_of(hash, id) else { return false };
+        self.clear(hash, place);
+        true
     }
 
-    /// Removes a cell; false if it is not here. The caller holds the shard's lock.
-    pub(crate) fn remove(&self, hash: u32, id: u32) -> bool {
-        let Some((found, slot)) = self.locate(hash, id) else { return false };
+    /// Removes the cell that was just located. The caller has held the shard's lock since.
+    #[inline]
+    pub(crate) fn clear(&self, hash: u32, place: Place) {
+        let (found, slot) = (place.bucket as usize, place.slot as usize);
         let bucket = &self.buckets[found];
         let (word, byte) = (slot / 8, slot % 8);
         let tags = bucket.tags[word].load(Ordering::Relaxed);
@@ -258,14 +318,13 @@ impl Table {
             tags.store(tags.load(Ordering::Relaxed) - ONE_OVERFLOW, Ordering::Release);
             index = self.next(index);
         }
-        true
     }
 
-    /// Puts `new` in the place of `old`, which has the same hash; false if `old` is not here. One store for readers.
-    pub(crate) fn replace(&self, hash: u32, old: u32, new: u32) -> bool {
-        let Some((bucket, slot)) = self.locate(hash, old) else { return false };
-        self.buckets[bucket].ids[slot].store(new, Ordering::Release);
-        true
+    /// Puts `new` in the place of the cell that was just located, which has the same hash. One store for readers. The
+    /// caller has held the shard's lock since.
+    #[inline]
+    pub(crate) fn replace(&self, place: Place, new: u32) {
+        self.buckets[place.bucket as usize].ids[place.slot as usize].store(new, Ordering::Release);
     }
 
     /// Calls `f` with each cell of one bucket.

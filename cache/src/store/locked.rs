@@ -1,0 +1,436 @@
+//! A shard under its lock: all changes of what it holds.
+
+use super::cells::View;
+use super::node::{Node, Nodes};
+use super::shard::{Shard, State};
+use super::table::{Place, Table};
+use super::times::{Times, TimesTable};
+use crate::policy::Header;
+use crate::prefetch::prefetch;
+use crate::reclaim::{self, Pinned};
+use crate::sync::{MutexGuard, Ordering, fence};
+
+/// Buckets moved by each write while a table drains.
+const DRAIN_STEP: usize = 2;
+/// Dead entries taken out together: one allocation for so many.
+const COLLECT: usize = 16;
+
+/// A shard whose lock this thread holds. Every change goes through here; none of it runs user code but `is_key`.
+#[derive(Debug)]
+pub(crate) struct Locked<'s, K, V> {
+    shard: &'s Shard<K, V>,
+    state: MutexGuard<'s, State<K, V>>,
+    /// Taken out of their cells, to be dropped after the unlock: declared after the guard.
+    dead: Vec<(K, V)>,
+}
+
+/// A linked entry, as found under the lock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spot {
+    pub(crate) id: u32,
+    place: Place,
+    draining: bool,
+}
+
+/// When an entry ends, in ticks: its deadline, and where it is not used. 0 = never.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ends {
+    pub(crate) deadline: u64,
+    pub(crate) idle: u64,
+}
+
+/// What a write leaves to be done after its lock is released.
+#[derive(Debug)]
+#[must_use = "dead entries must be dropped after the unlock, not under it"]
+pub(crate) struct Aftermath<K, V> {
+    /// Entries whose last reader is gone.
+    pub(crate) dead: Vec<(K, V)>,
+    /// Whether the caller should push the watermark.
+    pub(crate) push: bool,
+}
+
+#[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
+impl<'s, K, V> Locked<'s, K, V> {
+    #[inline]
+    pub(super) fn new(shard: &'s Shard<K, V>, state: MutexGuard<'s, State<K, V>>) -> Self {
+        Self { shard, state, dead: Vec::new() }
+    }
+
+    #[inline]
+    fn table(&self) -> &'s Table {
+        // SAFETY: tables are replaced under the lock only, and freed after they were replaced.
+        unsafe { &*self.shard.table.load(Ordering::Relaxed) }
+    }
+
+    #[inline]
+    fn draining(&self) -> Option<&'s Table> {
+        // SAFETY: as above.
+        unsafe { self.shard.draining.load(Ordering::Relaxed).as_ref() }
+    }
+
+    /// Of the two tables, the one that holds the spot.
+    #[inline]
+    fn table_of(&self, spot: Spot) -> &'s Table {
+        if spot.draining { self.draining().expect("it was found there") } else { self.table() }
+    }
+
+    #[inline]
+    fn view(&self) -> View<'s> {
+        // SAFETY: we hold the lock; each caller is done with the view before it takes a cell.
+        unsafe { self.shard.cells.view() }
+    }
+
+    /// The entry of a cell that is linked or in limbo.
+    #[inline]
+    pub(crate) fn node(&self, id: u32) -> &Node<K, V> {
+        // SAFETY: the id came from this shard under this lock, so the cell is filled, and while `self` is borrowed nobody
+        // empties it.
+        unsafe { Nodes::<K, V>::get(&self.shard.cells, id) }
+    }
+
+    /// The same for longer: a cell in limbo stays filled while a pin from before it was unlinked lives.
+    pub(crate) fn pinned_node<'g>(&self, _pin: &'g Pinned, id: u32) -> &'g Node<K, V>
+    where
+        's: 'g,
+    {
+        // SAFETY: the id came from this shard under this lock, and the pin is older than any later unlinking.
+        unsafe { Nodes::<K, V>::get(&self.shard.cells, id) }
+    }
+
+    #[inline]
+    fn hash_of(&self, id: u32) -> u32 {
+        self.view().header_of(id).hash
+    }
+
+    /// Says that a key will be written soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u32) {
+        self.table().prefetch(hash);
+        self.state.policy.prefetch(hash);
+    }
+
+    /// Finds a key.
+    #[inline]
+    pub(crate) fn find(&self, hash: u32, is_key: impl Fn(&K) -> bool) -> Option<Spot> {
+        let check = |id| is_key(&self.node(id).key).then_some(id);
+        if let Some((place, id)) = self.table().locate(hash, check) {
+            return Some(Spot { id, place, draining: false });
+        }
+        let (place, id) = self.draining()?.locate(hash, check)?;
+        Some(Spot { id, place, draining: true })
+    }
+
+    /// Fills a cell with a new entry and shows it to the policy; readers do not see it before [`Locked::publish`].
+    #[inline]
+    pub(crate) fn admit(&mut self, hash: u32, key: K, value: V, weight: u32, ends: Ends) -> u32 {
+        let id = self.fill(hash, key, value, ends);
+        let view = self.view();
+        let state = &mut *self.state;
+        state.policy.insert(&view, &self.shard.activity, id, weight);
+        id
+    }
+
+    #[inline]
+    fn fill(&mut self, hash: u32, key: K, value: V, ends: Ends) -> u32 {
+        let id = self.take();
+        // SAFETY: the cell was just taken, under the lock.
+        unsafe { Nodes::write(&self.shard.cells, id, Node { header: Header::new(hash), key, value }) };
+        if ends.deadline != 0 || ends.idle != 0 || self.shard.timed() {
+            self.date(id, ends);
+        }
+        id
+    }
+
+    #[cold]
+    fn date(&self, id: u32, ends: Ends) {
+        let shard = self.shard;
+        if ends.deadline != 0 || ends.idle != 0 {
+            let times = shard.times.get_or_init(|| Box::new(TimesTable::new())).get_or_create(id);
+            times.set(ends.deadline, ends.idle);
+            shard.set_timed();
+        } else if let Some(times) = shard.times(id) {
+            times.set(0, 0);
+        }
+    }
+
+    /// An empty cell.
+    #[inline]
+    fn take(&mut self) -> u32 {
+        if let Some(id) = self.state.allocator.reuse() {
+            return id;
+        }
+        if !Node::<K, V>::NEEDS_DROP {
+            if let Some(id) = self.state.limbo.pop(reclaim::safe) {
+                return id;
+            }
+        }
+        self.take_slow()
+    }
+
+    #[cold]
+    fn take_slow(&mut self) -> u32 {
+        self.collect(COLLECT);
+        let state = &mut *self.state;
+        state.allocator.reuse().unwrap_or_else(|| state.allocator.fresh(&self.shard.cells))
+    }
+
+    /// Makes an admitted entry visible.
+    #[inline]
+    pub(crate) fn publish(&mut self, hash: u32, id: u32) {
+        if self.state.policy.len() > self.table().capacity() {
+            self.grow();
+        }
+        self.table().insert(hash, id);
+    }
+
+    /// Puts a new value in the place of an entry's old one. Counts as a hit.
+    #[inline]
+    pub(crate) fn update(&mut self, spot: Spot, hash: u32, key: K, value: V, weight: u32, ends: Ends) -> u32 {
+        let id = self.fill(hash, key, value, ends);
+        let view = self.view();
+        let state = &mut *self.state;
+        state.policy.replace(&view, &self.shard.activity, spot.id, id, weight);
+        self.table_of(spot).replace(spot.place, id);
+        self.state.limbo.push(spot.id);
+        id
+    }
+
+    /// Unlinks an entry that is past its time: its last use does not count.
+    pub(crate) fn expire(&mut self, id: u32) {
+        let view = self.view();
+        self.state.policy.expire(&view, id);
+        self.unlink(id);
+    }
+
+    /// Unlinks an entry that the policy still holds.
+    pub(crate) fn remove(&mut self, id: u32) {
+        let view = self.view();
+        self.state.policy.remove(&view, id);
+        self.unlink(id);
+    }
+
+    /// Lets the policy choose an entry and unlinks it. None if there is nothing it may take. `newcomer` is in no table yet.
+    #[inline]
+    pub(crate) fn evict(&mut self, newcomer: Option<u32>) -> Option<u32> {
+        let view = self.view();
+        let state = &mut *self.state;
+        let id = state.policy.evict(&view)?;
+        let (candidate, victim) = state.policy.next_victims();
+        for next in [candidate, victim].into_iter().flatten() {
+            self.table().prefetch(view.header_of(next).hash);
+        }
+        if newcomer == Some(id) {
+            self.state.limbo.push(id);
+        } else {
+            self.unlink(id);
+        }
+        Some(id)
+    }
+
+    /// Tells the policy that nothing had to go.
+    #[inline]
+    pub(crate) fn settle(&mut self) {
+        let view = self.view();
+        self.state.policy.settle(&view);
+    }
+
+    /// Out of the tables (if it was ever there) and into limbo.
+    #[inline]
+    fn unlink(&mut self, id: u32) {
+        let hash = self.hash_of(id);
+        if !self.table().remove(hash, id) {
+            // A newcomer that was rejected is in neither.
+            let _linked = self.draining().is_some_and(|table| table.remove(hash, id));
+        }
+        self.state.limbo.push(id);
+    }
+
+    /// Deadlines of a linked entry, if it has any.
+    pub(crate) fn times(&self, id: u32) -> Option<&'s Times> {
+        self.shard.timed().then(|| self.shard.times(id)).flatten()
+    }
+
+    /// Whether anything in this shard can expire.
+    #[inline]
+    pub(crate) fn timed(&self) -> bool {
+        self.shard.timed()
+    }
+
+    #[inline]
+    pub(crate) fn weight_of(&self, id: u32) -> u32 {
+        self.state.policy.weight_of(id)
+    }
+
+    /// What the policy holds, in weight.
+    pub(crate) fn weight(&self) -> u64 {
+        self.state.policy.weight()
+    }
+
+    /// Every linked entry.
+    pub(crate) fn ids(&self) -> Vec<u32> {
+        let mut ids = Vec::with_capacity(self.state.policy.len());
+        self.table().for_each(|id| ids.push(id));
+        if let Some(draining) = self.draining() {
+            draining.for_each(|id| ids.push(id));
+        }
+        ids
+    }
+
+    /// Linked entries of the next few buckets, going round; `None` for the whole shard at once.
+    pub(crate) fn next_ids(&mut self, buckets: usize) -> Vec<u32> {
+        let table = self.table();
+        let mut ids = Vec::new();
+        for _ in 0..buckets.min(table.buckets()) {
+            self.state.sweep = (self.state.sweep + 1) % table.buckets();
+            table.for_each_in(self.state.sweep, |id| ids.push(id));
+        }
+        ids
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        // A table that still drains while the next one is full: finish it first. Cannot happen while growth at least
+        // doubles, but the bound must not rest on that.
+        while self.draining().is_some() {
+            self.drain_step();
+        }
+        let larger = Box::new(Table::for_entries(self.table().capacity().saturating_mul(2)));
+        let current = self.shard.table.load(Ordering::Relaxed);
+        self.state.cursor = 0;
+        // The old table first: a reader that sees the new one must know where else to look.
+        self.shard.draining.store(current, Ordering::Release);
+        self.shard.table.store(Box::into_raw(larger), Ordering::Release);
+    }
+
+    /// Moves a few buckets of the draining table.
+    #[cold]
+    fn drain_step(&mut self) {
+        let Some(draining) = self.draining() else { return };
+        let table = self.table();
+        let moves = self.shard.moves.load(Ordering::Relaxed);
+        self.shard.moves.store(moves.wrapping_add(1), Ordering::Relaxed);
+        fence(Ordering::Release);
+        let end = (self.state.cursor + DRAIN_STEP).min(draining.buckets());
+        for bucket in self.state.cursor..end {
+            draining.for_each_in(bucket, |id| {
+                let hash = self.hash_of(id);
+                table.insert(hash, id);
+                draining.remove(hash, id);
+            });
+        }
+        self.state.cursor = end;
+        if end == draining.buckets() {
+            let emptied = self.shard.draining.swap(std::ptr::null_mut(), Ordering::Release);
+            self.state.retired.push((reclaim::seal(), emptied));
+        }
+        self.shard.moves.store(moves.wrapping_add(2), Ordering::Release);
+    }
+
+    /// Ends a write: publishes the load, drains a little, now and then looks after limbo.
+    #[inline]
+    pub(crate) fn finish(mut self) -> Aftermath<K, V> {
+        if !self.shard.draining.load(Ordering::Relaxed).is_null() {
+            self.drain_step();
+        }
+        self.publish_load();
+        if let Some(next) = self.state.limbo.peek() {
+            prefetch(self.view().address(next));
+        }
+        let push = self.state.limbo.unsealed() >= self.state.tend_at && self.tend();
+        Aftermath { dead: self.dead, push }
+    }
+
+    /// Seals what has come into limbo. Where removals outnumber inserts, takes out a bounded number of dead entries. Says
+    /// whether the watermark should be pushed.
+    #[cold]
+    fn tend(&mut self) -> bool {
+        // Limbo may hold this many: in proportion to the entries, because a bound in weight says nothing about their
+        // number.
+        let slack = (self.state.policy.len() / 32).clamp(16, 512);
+        let batch = slack / 4;
+        self.state.limbo.seal(reclaim::seal());
+        self.state.tend_at = batch as u32;
+        let held = self.state.limbo.len();
+        self.free_tables();
+        if held < slack {
+            return false;
+        }
+        if !self.state.limbo.look(reclaim::safe) {
+            return true;
+        }
+        if held >= 2 * slack {
+            self.collect(2 * batch);
+        }
+        false
+    }
+
+    /// Ends maintenance, first half: stamps all that is in limbo.
+    pub(crate) fn seal(mut self) {
+        self.publish_load();
+        self.state.limbo.seal(reclaim::seal());
+    }
+
+    /// Ends maintenance, second half: takes out all that no reader can see.
+    pub(crate) fn collect_all(mut self) -> Vec<(K, V)> {
+        self.collect(usize::MAX);
+        self.dead
+    }
+
+    #[inline]
+    fn publish_load(&self) {
+        self.shard.load.entries.store(self.state.policy.len(), Ordering::Relaxed);
+        self.shard.load.weight.store(self.state.policy.weight(), Ordering::Relaxed);
+    }
+
+    /// Moves up to `limit` cells from limbo to the free ones, and what was in them to `dead`.
+    fn collect(&mut self, limit: usize) {
+        let state = &mut *self.state;
+        for _ in 0..limit {
+            let Some(id) = state.limbo.pop(reclaim::safe) else { break };
+            if Node::<K, V>::NEEDS_DROP {
+                if self.dead.capacity() == 0 {
+                    self.dead.reserve(limit.min(state.limbo.len() + 1));
+                }
+                // SAFETY: unlinked before its stamp, and the watermark says that no pin from before it is left.
+                self.dead.push(unsafe { Nodes::take(&self.shard.cells, id) });
+            }
+            state.allocator.give(id);
+        }
+        self.free_tables();
+    }
+
+    /// Frees tables that no reader can hold any more.
+    fn free_tables(&mut self) {
+        if self.state.retired.is_empty() {
+            return;
+        }
+        let safe = reclaim::safe();
+        self.state.retired.retain(|&(stamp, table)| {
+            if stamp < safe {
+                // SAFETY: made by `Box::into_raw`, replaced before its stamp, and no reader can hold it any more.
+                drop(unsafe { Box::from_raw(table) });
+            }
+            stamp >= safe
+        });
+    }
+
+    /// Panics unless tables, policy, cells and counters agree.
+    pub(crate) fn check_invariants(&self) {
+        let hash_of = |id| self.hash_of(id);
+        let mut linked = self.table().check_invariants(hash_of);
+        if let Some(draining) = self.draining() {
+            linked += draining.check_invariants(hash_of);
+        }
+        self.state.policy.check_invariants(&self.view());
+        assert_eq!(linked, self.state.policy.len(), "every entry is in a table and known to the policy");
+        assert_eq!(
+            self.state.allocator.in_use(),
+            linked + self.state.limbo.len(),
+            "a cell is linked, in limbo, or free"
+        );
+        assert_eq!(self.shard.entries(), linked, "the published load is current");
+        assert_eq!(self.shard.weight(), self.state.policy.weight(), "the published weight is current");
+        let weight: u64 = self.ids().iter().map(|&id| u64::from(self.weight_of(id))).sum();
+        assert_eq!(weight, self.state.policy.weight(), "the weights add up");
+    }
+}
