@@ -44,6 +44,10 @@ deny:
 airports *args:
     cargo run --release -p airports -- {{args}}
 
+# Kills PostgreSQL under wrk, brings it back, and tells how long the service took to recover. Needs wrk and PostgreSQL.
+outage *args:
+    cargo run --release -p airports --example outage -- {{args}}
+
 # Hit ratios on trace files, beside other caches and the references.
 hit-ratio *args:
     cargo run --release -p millpond-bench -- hit-ratio {{args}}

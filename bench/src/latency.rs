@@ -57,7 +57,6 @@ pub(crate) struct Lane {
 }
 
 impl Block {
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the report, which follows"))]
     pub(crate) fn lane(&self, kind: Kind) -> Option<&Lane> {
         self.lanes.iter().find(|lane| lane.kind == kind && lane.all.is_ok())
     }

@@ -1,7 +1,8 @@
 //! Millpond beside its peers. `millpond-bench --help` lists the commands.
 //!
-//! - [`adapters`]: the caches, one file each. [`keys`], [`rounds`], [`stats`], [`table`]: what the commands share.
-//! - [`throughput`], [`latency`], [`growth`], [`bound`], [`memory`], [`hit_ratio`]: one command each.
+//! - [`adapters`]: the caches, one file each. [`keys`], [`rounds`], [`stats`], [`lanes`], [`table`]: what the commands share.
+//! - [`throughput`], [`latency`], [`instructions`], [`growth`], [`bound`], [`memory`], [`hit_ratio`]: one command each.
+//! - [`report`]: all of them on one page, and beside the targets.
 //! - [`child`], [`allocator`]: measurements in a process of their own.
 
 mod adapters;
@@ -10,15 +11,20 @@ mod bound;
 mod child;
 mod growth;
 mod hit_ratio;
+mod instructions;
 mod keys;
+mod lanes;
 mod latency;
 mod memory;
 mod progress;
+mod report;
 mod rounds;
 mod stats;
 mod table;
 mod throughput;
 mod trace;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -47,21 +53,41 @@ enum Command {
     Growth(growth::Args),
     /// Entries over capacity, seen while others write
     Bound(bound::Args),
+    /// Instructions for one operation, counted by valgrind
+    Instructions(instructions::Args),
+    /// Runs all and writes one page with charts, a Markdown table, and the figures beside the targets
+    Report(report::Args),
     #[command(hide = true)]
     ChildMemory(memory::ChildArgs),
     #[command(hide = true)]
     ChildGrowth(growth::ChildArgs),
+    #[command(hide = true)]
+    ChildInstructions(instructions::ChildArgs),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
-        Command::HitRatio(args) => hit_ratio::run(args),
+/// Prints an error as one line with its causes: who mistyped a file's name has no use for a backtrace.
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::HitRatio(args) => hit_ratio::run(&args),
         Command::Throughput(args) => throughput::run(&args),
         Command::Latency(args) => latency::run(&args),
         Command::Memory(args) => memory::run(&args),
         Command::Growth(args) => growth::run(&args),
         Command::Bound(args) => bound::run(&args),
+        Command::Instructions(args) => instructions::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::ChildMemory(args) => memory::child(&args),
         Command::ChildGrowth(args) => growth::child(&args),
+        Command::ChildInstructions(args) => instructions::child(&args),
     }
 }

@@ -22,6 +22,11 @@ impl Section {
         self
     }
 
+    pub(crate) fn with_row(mut self, row: impl IntoIterator<Item = String>) -> Self {
+        self.push(row);
+        self
+    }
+
     /// A row; shorter ones leave the rest empty.
     pub(crate) fn push(&mut self, row: impl IntoIterator<Item = String>) {
         let mut row: Vec<String> = row.into_iter().collect();
@@ -31,12 +36,21 @@ impl Section {
 
     /// The table in Markdown, without the title.
     pub(crate) fn markdown(&self) -> String {
+        // A bar would end the cell.
+        self.draw(presets::ASCII_MARKDOWN, |cell| cell.replace('|', "\\|"))
+    }
+
+    /// The table with rules, without the title.
+    pub(crate) fn text(&self) -> String {
+        self.draw(presets::UTF8_HORIZONTAL_ONLY, str::to_owned)
+    }
+
+    fn draw(&self, preset: &str, escape: impl Fn(&str) -> String) -> String {
         let mut table = Table::new();
-        table.load_preset(presets::ASCII_MARKDOWN);
+        table.load_preset(preset);
         table.set_header(&self.header);
         for row in &self.rows {
-            // A bar would end the cell.
-            table.add_row(row.iter().map(|cell| cell.replace('|', "\\|")));
+            table.add_row(row.iter().map(|cell| escape(cell)));
         }
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);

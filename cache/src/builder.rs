@@ -14,7 +14,7 @@ use crate::error::BuildError;
 use crate::listener::Listener;
 use crate::removal::RemovalCause;
 use crate::stats::Counters;
-use crate::store::shard::{Shard, Use};
+use crate::store::shard::Shard;
 use crate::store::shards::Shards;
 
 /// Shards are of unequal weight by chance, by about the root of their size: where a loop just fits the cache, a small shard
@@ -199,9 +199,14 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         let count = shards as u64;
         let share =
             |shard: u64| if max == u64::MAX { max } else { max / count + u64::from(shard < max % count) };
-        let make =
-            |shard| Shard::new(share(shard), Use { weighted, counted: self.record_stats }, seed_of(shard));
+        let make = |shard| Shard::new(share(shard), weighted, seed_of(shard));
+        let plain = self.weigher.is_none()
+            && self.listener.is_none()
+            && !self.record_stats
+            && self.time_to_live.is_none()
+            && self.time_to_idle.is_none();
         let core = Core {
+            plain,
             hasher: self.hasher,
             shards: Shards::new((0..count).map(make)),
             flights: (0..count).map(|_| Flights::new()).collect(),

@@ -19,7 +19,7 @@ impl<K, V> Listener<K, V> {
     pub(crate) fn call(&self, key: &K, value: &V, cause: RemovalCause, counters: Option<&Counters>) {
         let called = catch_unwind(AssertUnwindSafe(|| (self.0)(key, value, cause)));
         if let (Err(_payload), Some(counters)) = (called, counters) {
-            counters.add(Counter::ListenerPanics, 1);
+            counters.count(Counter::ListenerPanics, 1);
         }
     }
 }

@@ -15,7 +15,7 @@ use loom::thread;
 use crate::flight::{Flight, Outcome};
 use crate::reclaim::{self, domain::Domain};
 use crate::store::locked::{Ends, Locked};
-use crate::store::shard::{Shard, Use};
+use crate::store::shard::Shard;
 use crate::store::table::Table;
 
 /// `preemptions`: how often a thread is interrupted where it need not be; `LOOM_MAX_PREEMPTIONS` lowers it, not more.
@@ -391,7 +391,7 @@ fn finish(locked: Locked<'_, u64, u64>) {
 
 /// A shard whose first table is exactly full.
 fn full_shard() -> Arc<Shard<u64, u64>> {
-    let shard = Arc::new(Shard::new(u64::MAX, Use::default(), 1));
+    let shard = Arc::new(Shard::new(u64::MAX, false, 1));
     for key in 0..10 {
         let mut locked = shard.lock();
         admit(&mut locked, key, key);

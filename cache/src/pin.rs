@@ -1,4 +1,4 @@
-//! A guard for many lookups: one pin of the epoch, values by reference.
+//! A guard for many lookups: one pin, values by reference.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash};

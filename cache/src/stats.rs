@@ -1,6 +1,7 @@
 //! Statistics: striped counters, so that recording does not make threads share a cache line.
 //!
-//! Each thread adds to the stripe of its own number. The sum is exact once the threads are at rest.
+//! Each thread adds to the stripe of its own number, without a locked instruction: the number is that of its participant in
+//! `reclaim`, which no two live threads share. The sum is exact once the threads are at rest.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -39,27 +40,52 @@ impl Counter {
     }
 }
 
+/// Threads that have a stripe to themselves; those beyond share one.
+const STRIPES: usize = 64;
+
 #[derive(Debug)]
 pub(crate) struct Counters {
-    stripes: Box<[CachePadded<[AtomicU64; COUNTERS]>]>,
+    stripes: Box<[CachePadded<Stripe>; STRIPES]>,
+    shared: CachePadded<Stripe>,
+}
+
+#[derive(Debug)]
+struct Stripe([AtomicU64; COUNTERS]);
+
+impl Default for Stripe {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; COUNTERS])
+    }
 }
 
 impl Counters {
     pub(crate) fn new() -> Self {
-        let cores = std::thread::available_parallelism().map_or(4, usize::from);
-        Self { stripes: (0..cores.next_power_of_two()).map(|_| CachePadded::default()).collect() }
+        Self {
+            stripes: Box::new(std::array::from_fn(|_| CachePadded::default())),
+            shared: CachePadded::default(),
+        }
     }
 
+    /// `thread`: from [`Pinned::stripe`](crate::reclaim::Pinned::stripe), so that while we are here, no other thread has it.
     #[inline]
-    pub(crate) fn add(&self, counter: Counter, amount: u64) {
-        let stripe = reclaim::stripe() as usize & (self.stripes.len() - 1);
-        self.stripes[stripe][counter as usize].fetch_add(amount, Ordering::Relaxed);
+    pub(crate) fn add(&self, thread: u32, counter: Counter, amount: u64) {
+        if let Some(stripe) = self.stripes.get(thread as usize) {
+            // Ours alone: no read-modify-write. Whoever had the number before us gave it back under a lock.
+            let count = &stripe.0[counter as usize];
+            count.store(count.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+        } else {
+            self.shared.0[counter as usize].fetch_add(amount, Ordering::Relaxed);
+        }
+    }
+
+    /// The same for who is not pinned.
+    pub(crate) fn count(&self, counter: Counter, amount: u64) {
+        self.add(reclaim::pin().stripe(), counter, amount);
     }
 
     fn sum(&self, counter: Counter) -> u64 {
-        self.stripes
-            .iter()
-            .fold(0, |sum, stripe| sum.wrapping_add(stripe[counter as usize].load(Ordering::Relaxed)))
+        let all = self.stripes.iter().chain([&self.shared]);
+        all.fold(0, |sum, stripe| sum.wrapping_add(stripe.0[counter as usize].load(Ordering::Relaxed)))
     }
 
     pub(crate) fn snapshot(&self) -> Stats {

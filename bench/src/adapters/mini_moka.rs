@@ -7,6 +7,11 @@ pub(crate) struct MiniMoka(mini_moka::sync::Cache<u64, u64, ahash::RandomState>)
 impl Subject for MiniMoka {
     fn new(capacity: usize) -> Self {
         let builder = mini_moka::sync::Cache::builder().max_capacity(capacity as u64);
+        Self(builder.initial_capacity(capacity).build_with_hasher(ahash::RandomState::new()))
+    }
+
+    fn growing(capacity: usize) -> Self {
+        let builder = mini_moka::sync::Cache::builder().max_capacity(capacity as u64);
         Self(builder.build_with_hasher(ahash::RandomState::new()))
     }
 

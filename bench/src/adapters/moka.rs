@@ -7,6 +7,11 @@ pub(crate) struct Moka(moka::sync::Cache<u64, u64, ahash::RandomState>);
 impl Subject for Moka {
     fn new(capacity: usize) -> Self {
         let builder = moka::sync::Cache::builder().max_capacity(capacity as u64);
+        Self(builder.initial_capacity(capacity).build_with_hasher(ahash::RandomState::new()))
+    }
+
+    fn growing(capacity: usize) -> Self {
+        let builder = moka::sync::Cache::builder().max_capacity(capacity as u64);
         Self(builder.build_with_hasher(ahash::RandomState::new()))
     }
 

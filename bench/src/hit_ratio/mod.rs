@@ -27,17 +27,21 @@ use std::time::Duration;
 use anyhow::Context as _;
 pub use args::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
 
 use self::access::Setup;
 use self::expected::Expected;
-use self::report::{Cell, Ratio, Report};
-use self::subject::Subject;
+use self::report::{Cell, Ratio};
+pub use self::report::{Comparison, Report};
+pub use self::subject::Subject;
 use crate::trace::{Loaded, Source};
 
 /// Below this many requests a cell depends on the seed by up to a point or two, so it is the mean over several.
 const FEW_REQUESTS: usize = 200_000;
 /// Seeds for such a trace, unless `--seeds` says otherwise.
 const SEEDS_FOR_FEW: u64 = 8;
+/// At so many times the distinct keys nothing is evicted, whatever the shards.
+const SPACIOUS: u64 = 8;
 /// Capacities, in parts of the distinct keys (or their bytes), where none are given.
 const DEFAULT_CAPACITIES: [f64; 5] = [0.001, 0.01, 0.05, 0.1, 0.25];
 
@@ -45,8 +49,19 @@ const DEFAULT_CAPACITIES: [f64; 5] = [0.001, 0.01, 0.05, 0.1, 0.25];
 ///
 /// # Errors
 /// If a trace can't be read, the table can't be written, or figures given with `--expected` are not met.
-#[expect(clippy::needless_pass_by_value, reason = "the end of a command line: nobody needs it afterwards")]
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let report = measure(args)?;
+    let mut out = std::io::stdout().lock();
+    report.write(&mut out, args.markdown)?;
+    out.flush()?;
+    report.verdict()
+}
+
+/// Runs all subjects over all traces.
+///
+/// # Errors
+/// If a trace can't be read.
+pub fn measure(args: &Args) -> anyhow::Result<Report> {
     let expected = args.expected.as_deref().map(Expected::read).transpose()?;
     let subjects = args.subjects(expected.as_ref());
     let progress = progress_bar();
@@ -57,7 +72,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             continue;
         }
         progress.set_message(format!("{source}: reading"));
-        let trace = load(&source, &args, &progress)?;
+        let trace = load(&source, args, &progress)?;
         let capacities = match (&args.capacity[..], &wanted[..]) {
             ([], []) => default_capacities(&trace, args.byte),
             ([], wanted) => wanted.to_vec(),
@@ -65,21 +80,23 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         };
         for capacity in capacities {
             let mut cell = Cell::new(source.name(), capacity, trace.len());
-            for &subject in &subjects {
-                progress.set_message(format!("{source} at {capacity}: {subject}"));
-                let ratio = measure(subject, &trace, capacity, &args, &progress)?;
-                cell.ratios.push(ratio);
-            }
+            progress.set_message(format!("{source} at {capacity}"));
+            progress.reset();
+            progress.set_length(
+                subjects.iter().map(|subject| seeds(*subject, &trace, args)).sum::<u64>()
+                    * trace.len() as u64,
+            );
+            // Ratios are no times: all cores may work.
+            let ratios =
+                subjects.par_iter().map(|&subject| ratio(subject, &trace, capacity, args, &progress));
+            cell.ratios = ratios.collect::<anyhow::Result<_>>()?;
             cell.expected = expected.as_ref().and_then(|expected| expected.find(source.name(), capacity));
             report.add(cell);
         }
     }
     progress.finish_and_clear();
     anyhow::ensure!(!report.is_empty(), "nothing to measure: no trace fits the expected figures");
-    let mut out = std::io::stdout().lock();
-    report.write(&mut out, args.markdown)?;
-    out.flush()?;
-    report.verdict()
+    Ok(report)
 }
 
 fn load(source: &Source, args: &Args, progress: &ProgressBar) -> anyhow::Result<Loaded> {
@@ -94,20 +111,25 @@ fn load(source: &Source, args: &Args, progress: &ProgressBar) -> anyhow::Result<
     Ok(loaded)
 }
 
+/// Seeds that a subject runs a trace with.
+fn seeds(subject: Subject, trace: &Loaded, args: &Args) -> u64 {
+    let few = if trace.len() < FEW_REQUESTS { SEEDS_FOR_FEW } else { 1 };
+    if subject.is_random() { args.seeds.unwrap_or(few) } else { 1 }
+}
+
 /// Mean over the seeds; `None` where the subject can't play.
-fn measure(
+fn ratio(
     subject: Subject,
     trace: &Loaded,
     capacity: u64,
     args: &Args,
     progress: &ProgressBar,
 ) -> anyhow::Result<Option<Ratio>> {
-    let few = if trace.len() < FEW_REQUESTS { SEEDS_FOR_FEW } else { 1 };
-    let seeds = if subject.is_random() { args.seeds.unwrap_or(few) } else { 1 };
-    progress.reset();
-    progress.set_length(seeds * trace.len() as u64);
+    // More room is of no use to anybody, and some take it all at once.
+    let ceiling = if args.byte { u64::MAX } else { SPACIOUS * trace.distinct() as u64 };
+    let capacity = capacity.min(ceiling);
     let mut tallies = Vec::new();
-    for seed in 0..seeds {
+    for seed in 0..seeds(subject, trace, args) {
         let setup = Setup {
             capacity,
             byte: args.byte,

@@ -109,6 +109,39 @@ impl Access for QuickCache {
     }
 }
 
+/// foyer with the policy that the throughput is measured with; one shard, so that its bound is the whole.
+pub struct Foyer(foyer_memory::Cache<u32, u32, Hasher>);
+
+impl fmt::Debug for Foyer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Foyer")
+    }
+}
+
+impl Foyer {
+    /// An empty cache.
+    #[must_use]
+    pub fn new(setup: Setup) -> Self {
+        let mut builder = foyer_memory::CacheBuilder::new(entries(&setup))
+            .with_shards(1)
+            .with_eviction_config(foyer_memory::S3FifoConfig::default());
+        if setup.byte {
+            builder = builder.with_weighter(|_, size| *size as usize);
+        }
+        Self(builder.with_hash_builder(setup.hasher()).build())
+    }
+}
+
+impl Access for Foyer {
+    fn access(&mut self, id: u32, size: u32) -> bool {
+        let hit = self.0.get(&id).is_some();
+        if !hit {
+            self.0.insert(id, size);
+        }
+        hit
+    }
+}
+
 /// TinyUFO hashes with its own random state, so its runs differ a little.
 pub struct Tinyufo(TinyUfo::TinyUfo<u32, u32>);
 

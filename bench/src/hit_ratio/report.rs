@@ -1,12 +1,12 @@
 //! The table: a row for each trace and capacity, a column for each subject, the mean, and the verdict.
 
+use std::fmt;
 use std::io::Write;
-
-use comfy_table::{CellAlignment, Table, presets};
 
 use super::access::Tally;
 use super::expected::{CELL, MEAN};
 use super::subject::Subject;
+use crate::table::Section;
 
 /// What a subject reached, in percent.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +70,33 @@ impl Cell {
     }
 }
 
+/// How the first subject compares with the figures that it should reach.
+#[derive(Clone, Copy, Debug)]
+pub struct Comparison {
+    /// Cells with such a figure.
+    pub cells: usize,
+    /// Cells above it by more than may be by chance.
+    pub above: usize,
+    /// Cells below it by more than that.
+    pub short: usize,
+    /// The least difference of a cell, in points.
+    pub least: f64,
+    /// The mean difference, in points.
+    pub mean: f64,
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cells, above, short, mean, .. } = self;
+        let within = cells - above - short;
+        write!(
+            f,
+            "{cells} cells: {within} within {CELL} points and seed noise, {above} above, {short} below; mean off by \
+             {mean:+.3} (bound {MEAN})"
+        )
+    }
+}
+
 /// All rows.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -100,69 +127,92 @@ impl Report {
         self.cells.iter().filter_map(Cell::difference).collect()
     }
 
-    /// Prints it.
-    ///
-    /// # Errors
-    /// If `out` does.
-    pub fn write(&self, out: &mut dyn Write, markdown: bool) -> std::io::Result<()> {
+    /// The subjects, in the order of the columns.
+    #[must_use]
+    pub fn subjects(&self) -> &[Subject] {
+        &self.subjects
+    }
+
+    /// The mean hit ratio of a subject, in percent; `None` if it could not play everywhere.
+    #[must_use]
+    pub fn mean_of(&self, subject: Subject) -> Option<f64> {
+        let column = self.subjects.iter().position(|other| *other == subject)?;
+        Some(self.mean_of_column(column)?.hits)
+    }
+
+    fn mean_of_column(&self, column: usize) -> Option<Ratio> {
+        let ratios: Option<Vec<Ratio>> =
+            self.cells.iter().map(|cell| cell.ratios.get(column).copied().flatten()).collect();
+        let ratios = ratios.filter(|ratios| !ratios.is_empty())?;
+        Some(Ratio {
+            hits: mean(&ratios.iter().map(|ratio| ratio.hits).collect::<Vec<f64>>()),
+            bytes: mean(&ratios.iter().map(|ratio| ratio.bytes).collect::<Vec<f64>>()),
+            deviation: 0.0,
+        })
+    }
+
+    /// How the first subject compares with what was expected; `None` if nothing was.
+    #[must_use]
+    pub fn comparison(&self) -> Option<Comparison> {
         let differences = self.differences();
+        let least = differences.iter().copied().min_by(f64::total_cmp)?;
+        let count = |test: fn(&Cell) -> bool| self.cells.iter().filter(|cell| test(cell)).count();
+        Some(Comparison {
+            cells: differences.len(),
+            above: count(Cell::exceeds),
+            short: count(Cell::falls_short),
+            least,
+            mean: mean(&differences),
+        })
+    }
+
+    /// The table, with the verdict as its note.
+    #[must_use]
+    pub fn section(&self) -> Section {
+        let compared = self.comparison();
         let mut header = vec!["trace".to_owned(), "capacity".to_owned(), "requests".to_owned()];
         header.extend(self.subjects.iter().map(ToString::to_string));
-        if !differences.is_empty() {
+        if compared.is_some() {
             header.extend(["expected", "difference"].map(str::to_owned));
         }
-        let mut table = Table::new();
-        table.load_preset(if markdown { presets::ASCII_MARKDOWN } else { presets::UTF8_HORIZONTAL_ONLY });
-        let columns = header.len();
-        table.set_header(header);
+        let title = if self.byte { "Hit ratio / byte hit ratio in percent" } else { "Hit ratio in percent" };
+        let note = compared.map_or_else(String::new, |compared| {
+            format!("{compared}: {}", if self.verdict().is_ok() { "pass" } else { "FAIL" })
+        });
+        let mut section = Section { title: title.to_owned(), note, header, rows: Vec::new() };
         for cell in &self.cells {
             let mut row = vec![cell.trace.clone(), cell.capacity.to_string(), cell.requests.to_string()];
             row.extend(cell.ratios.iter().map(|ratio| self.format(*ratio)));
-            if !differences.is_empty() {
+            if compared.is_some() {
                 row.push(cell.expected.map_or_else(String::new, |expected| format!("{expected:.2}")));
                 row.push(cell.difference().map_or_else(String::new, |difference| {
                     let mark = if cell.falls_short() { " !" } else { "" };
                     format!("{difference:+.2}{mark}")
                 }));
             }
-            table.add_row(row);
+            section.push(row);
         }
         let mut row = vec!["mean".to_owned(), String::new(), String::new()];
-        for subject in 0..self.subjects.len() {
-            let ratios: Option<Vec<Ratio>> =
-                self.cells.iter().map(|cell| cell.ratios.get(subject).copied().flatten()).collect();
-            let means = ratios.map(|ratios| Ratio {
-                hits: mean(&ratios.iter().map(|ratio| ratio.hits).collect::<Vec<f64>>()),
-                bytes: mean(&ratios.iter().map(|ratio| ratio.bytes).collect::<Vec<f64>>()),
-                deviation: 0.0,
-            });
-            row.push(self.format(means));
-        }
-        if !differences.is_empty() {
+        row.extend((0..self.subjects.len()).map(|column| self.format(self.mean_of_column(column))));
+        if let Some(compared) = compared {
             let expected: Vec<f64> = self.cells.iter().filter_map(|cell| cell.expected).collect();
             row.push(format!("{:.2}", mean(&expected)));
-            row.push(format!("{:+.3}", mean(&differences)));
+            row.push(format!("{:+.3}", compared.mean));
         }
-        table.add_row(row);
-        for column in 1..columns {
-            if let Some(column) = table.column_mut(column) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        let unit = if self.byte { "hit ratio / byte hit ratio" } else { "hit ratio" };
-        writeln!(out, "{unit} in percent\n\n{}", table.trim_fmt())?;
-        if !differences.is_empty() {
-            let count = |test: fn(&Cell) -> bool| self.cells.iter().filter(|cell| test(cell)).count();
-            writeln!(
-                out,
-                "\n{} cells: {} within {CELL} points and seed noise, {} above, {} below; mean off by {:+.3} (bound {MEAN}): {}",
-                differences.len(),
-                differences.len() - count(Cell::exceeds) - count(Cell::falls_short),
-                count(Cell::exceeds),
-                count(Cell::falls_short),
-                mean(&differences),
-                if self.verdict().is_ok() { "pass" } else { "FAIL" },
-            )?;
+        section.push(row);
+        section
+    }
+
+    /// Prints it.
+    ///
+    /// # Errors
+    /// If `out` does.
+    pub fn write(&self, out: &mut dyn Write, markdown: bool) -> std::io::Result<()> {
+        let section = self.section();
+        let table = if markdown { section.markdown() } else { section.text() };
+        writeln!(out, "{}\n\n{table}", section.title)?;
+        if !section.note.is_empty() {
+            writeln!(out, "\n{}", section.note)?;
         }
         Ok(())
     }

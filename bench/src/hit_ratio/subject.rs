@@ -21,6 +21,8 @@ pub enum Subject {
     MiniMoka,
     /// quick_cache::sync, as it comes
     QuickCache,
+    /// foyer's in-memory cache with S3-FIFO, one shard
+    Foyer,
     /// TinyUFO
     Tinyufo,
     /// scc::HashCache; holds up to twice the capacity
@@ -32,7 +34,7 @@ pub enum Subject {
 }
 
 impl Subject {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Belady,
         Self::Policy,
         Self::Millpond1,
@@ -40,6 +42,7 @@ impl Subject {
         Self::Moka,
         Self::MiniMoka,
         Self::QuickCache,
+        Self::Foyer,
         Self::Tinyufo,
         Self::Lru,
     ];
@@ -54,10 +57,16 @@ impl Subject {
         !matches!(self, Self::Belady | Self::Tinyufo | Self::Scc)
     }
 
+    /// Whether it is another crate's cache: not ours, and no optimum.
+    #[must_use]
+    pub fn is_peer(self) -> bool {
+        !matches!(self, Self::Policy | Self::Millpond1 | Self::Millpond | Self::Belady)
+    }
+
     /// Whether two runs may differ.
     #[must_use]
     pub fn is_random(self) -> bool {
-        !matches!(self, Self::Belady | Self::Lru)
+        !matches!(self, Self::Belady | Self::Foyer | Self::Lru)
     }
 
     /// Runs a trace; `None` if the subject can't count bytes.
@@ -81,6 +90,7 @@ impl Subject {
             Self::Moka => drive(peers::Moka::new(setup), trace, byte, progress),
             Self::MiniMoka => drive(peers::MiniMoka::new(setup), trace, byte, progress),
             Self::QuickCache => drive(peers::QuickCache::new(setup), trace, byte, progress),
+            Self::Foyer => drive(peers::Foyer::new(setup), trace, byte, progress),
             Self::Tinyufo => drive(peers::Tinyufo::new(setup), trace, byte, progress),
             Self::Scc => drive(peers::Scc::new(setup), trace, byte, progress),
             Self::Lru if byte => drive(references::WeightedLru::new(setup), trace, byte, progress),

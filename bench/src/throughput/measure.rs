@@ -3,9 +3,10 @@
 use indicatif::ProgressBar;
 
 use super::runner::{self, Made, Round};
-use super::workload::Workload;
+use super::workload::{self, Workload};
 use crate::adapters::{Kind, PlainMap};
-use crate::stats::{Spread, ratio};
+use crate::lanes::{Lane, Lanes};
+use crate::stats::Spread;
 use crate::table::{Section, number};
 
 /// How much is measured.
@@ -20,6 +21,8 @@ pub(crate) struct Plan {
     /// Keys of the workload `large`.
     pub(crate) large: usize,
     pub(crate) subjects: Vec<Kind>,
+    /// What ratios refer to.
+    pub(crate) reference: Kind,
 }
 
 impl Plan {
@@ -34,21 +37,16 @@ impl Plan {
 pub(crate) struct Block {
     pub(crate) workload: Workload,
     pub(crate) threads: usize,
-    pub(crate) lanes: Vec<Lane>,
-}
-
-/// One subject.
-#[derive(Clone, Debug)]
-pub(crate) struct Lane {
-    pub(crate) name: String,
-    /// Wall ns for one operation, by rounds; or why there are none.
-    pub(crate) times: Result<Vec<f64>, String>,
+    /// Wall ns for one operation.
+    pub(crate) lanes: Lanes,
+    /// What ratios refer to.
+    pub(crate) reference: String,
 }
 
 /// Measures one workload on each number of threads.
 pub(crate) fn measure(plan: &Plan, workload: Workload, bar: &ProgressBar) -> anyhow::Result<Vec<Block>> {
     bar.set_message(workload.to_string());
-    let keys = workload.keys(plan.capacity, plan.large)?;
+    let keys = workload.keys(plan.capacity, plan.large, workload::DRAWS)?;
     let mut subjects: Vec<(String, Made)> = Vec::new();
     for &kind in &plan.subjects {
         subjects.push((kind.to_string(), runner::make(kind, workload, &keys)));
@@ -69,7 +67,7 @@ pub(crate) fn measure(plan: &Plan, workload: Workload, bar: &ProgressBar) -> any
                     threads,
                     operations: plan.operations,
                     keys: &keys.sequence,
-                    number: round,
+                    begin: round * plan.operations,
                 };
                 let time = subject.round(setting);
                 if round > 0 {
@@ -79,42 +77,35 @@ pub(crate) fn measure(plan: &Plan, workload: Workload, bar: &ProgressBar) -> any
             }
         }
         let lanes = subjects.iter().zip(times).map(|((name, subject), times)| {
-            let times = subject.as_ref().map(|_| times).map_err(Clone::clone);
-            Lane { name: name.clone(), times }
+            let rounds = subject.as_ref().map(|_| times).map_err(Clone::clone);
+            Lane { name: name.clone(), rounds }
         });
-        blocks.push(Block { workload, threads, lanes: lanes.collect() });
+        let lanes = Lanes(lanes.collect());
+        // Only a map without a lock is a yardstick for many reads under one guard.
+        let pins = workload == Workload::Pin;
+        let reference = if pins { PlainMap::NAME.to_owned() } else { plan.reference.to_string() };
+        blocks.push(Block { workload, threads, lanes, reference });
     }
     Ok(blocks)
 }
 
 impl Block {
-    /// The rounds of a subject.
-    pub(crate) fn times(&self, name: &str) -> Option<&[f64]> {
-        let lane = self.lanes.iter().find(|lane| lane.name == name)?;
-        lane.times.as_deref().ok()
-    }
-
-    /// One subject's time over another's.
-    pub(crate) fn ratio(&self, name: &str, reference: &str) -> Option<Spread> {
-        ratio(self.times(name)?, self.times(reference)?)
-    }
-
     /// The table. Subjects that can't do the workload say why.
-    pub(crate) fn section(&self, reference: &str) -> Section {
-        let reference = if self.workload == Workload::Pin { PlainMap::NAME } else { reference };
+    pub(crate) fn section(&self) -> Section {
+        let reference = &self.reference;
         let title = format!("{}, threads: {}", self.workload, self.threads);
         let by = format!("× {reference}");
         let header = ["subject", "ns (median)", &by, "least", "greatest", ""];
         let mut section = Section::new(title, &header).with_note(
             "Wall time over all operations of all threads; ratio of medians, and of single rounds.",
         );
-        for lane in &self.lanes {
+        for lane in &self.lanes.0 {
             let mut row = vec![lane.name.clone()];
-            match &lane.times {
+            match &lane.rounds {
                 Err(reason) => row.extend(["-", "-", "-", "-", reason].map(str::to_owned)),
                 Ok(times) => {
                     row.push(Spread::of(times).map_or_else(String::new, |spread| number(spread.median)));
-                    if let Some(ratio) = self.ratio(&lane.name, reference) {
+                    if let Some(ratio) = self.lanes.ratio(&lane.name, reference) {
                         let figures = [ratio.median, ratio.least, ratio.greatest];
                         row.extend(figures.map(|figure| format!("{figure:.2}")));
                     }
@@ -135,16 +126,27 @@ mod tests {
     #[test]
     fn every_workload_runs_and_says_who_sat_out() {
         let subjects = vec![Kind::Millpond, Kind::QuickCache, Kind::DashMap];
-        let plan =
-            Plan { threads: vec![1, 2], rounds: 1, capacity: 2048, operations: 500, large: 3000, subjects };
+        let reference = Kind::QuickCache;
+        let plan = Plan {
+            threads: vec![1, 2],
+            rounds: 1,
+            capacity: 2048,
+            operations: 500,
+            large: 3000,
+            subjects,
+            reference,
+        };
         for &workload in Workload::value_variants() {
             let blocks = measure(&plan, workload, &ProgressBar::hidden()).unwrap();
             assert_eq!(blocks.iter().map(|block| block.threads).collect::<Vec<_>>(), [1, 2]);
             for block in blocks {
-                let own = block.times("millpond").expect("Millpond does all workloads");
+                let own = block.lanes.rounds("millpond").expect("Millpond does all workloads");
                 assert!(own.len() == 1 && own[0] > 0.0, "{own:?}");
-                assert_eq!(block.times("dashmap").is_none(), workload.evicts() || workload == Workload::Pin);
-                let text = block.section("quick_cache").markdown();
+                assert_eq!(
+                    block.lanes.rounds("dashmap").is_none(),
+                    workload.evicts() || workload == Workload::Pin
+                );
+                let text = block.section().markdown();
                 assert_eq!(text.contains("no eviction"), workload.evicts(), "{text}");
                 assert_eq!(text.contains("× hashmap"), workload == Workload::Pin, "{text}");
             }

@@ -9,7 +9,9 @@ mod workload;
 
 use clap::ValueEnum;
 
-pub(crate) use self::measure::{Plan, measure};
+pub(crate) use self::measure::Block;
+use self::measure::Plan;
+use self::runner::Round;
 pub(crate) use self::runner::churn;
 pub(crate) use self::workload::Workload;
 use crate::adapters::Kind;
@@ -17,33 +19,33 @@ use crate::progress;
 use crate::rounds::default_threads;
 
 /// Options of `throughput`.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// What is done
     #[arg(long, value_delimiter = ',', default_values_t = Workload::value_variants().to_vec(), value_enum)]
-    workloads: Vec<Workload>,
+    pub(crate) workloads: Vec<Workload>,
     /// Threads
     #[arg(long, value_delimiter = ',', default_values_t = default_threads(), value_parser = at_least_one)]
-    threads: Vec<usize>,
+    pub(crate) threads: Vec<usize>,
     /// Rounds after the first, which warms up
     #[arg(long, default_value_t = 7, value_parser = at_least_one)]
-    rounds: usize,
+    pub(crate) rounds: usize,
     /// Entries each cache holds
     #[arg(long, default_value_t = 65_536, value_parser = at_least_one)]
-    capacity: usize,
+    pub(crate) capacity: usize,
     /// Operations of each thread in a round
     #[arg(long, default_value_t = 1_000_000, value_parser = at_least_one)]
-    operations: usize,
+    pub(crate) operations: usize,
     /// Keys of the workload `large` [default: as many as fill the last cache level with keys and values alone, at least
     /// two million]
     #[arg(long, value_parser = at_least_one)]
-    large: Option<usize>,
+    pub(crate) large: Option<usize>,
     /// Subject that ratios refer to; in `pin` it is a HashMap without a lock
     #[arg(long, default_value = "quick_cache", value_enum)]
-    reference: Kind,
+    pub(crate) reference: Kind,
     /// Only these subjects, and the reference [default: all]
     #[arg(long, value_delimiter = ',', value_enum)]
-    subjects: Vec<Kind>,
+    pub(crate) subjects: Vec<Kind>,
 }
 
 /// A count for an option.
@@ -55,8 +57,8 @@ pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Runs the command.
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+/// Measures one workload on each number of threads.
+pub(crate) fn measure(args: &Args, workload: Workload) -> anyhow::Result<Vec<Block>> {
     let mut subjects = Kind::or_all(&args.subjects);
     if !subjects.contains(&args.reference) {
         subjects.insert(0, args.reference);
@@ -68,13 +70,44 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         operations: args.operations,
         large: args.large.unwrap_or_else(workload::beyond_the_caches),
         subjects,
+        reference: args.reference,
     };
+    let bar = progress::bar(plan.steps());
+    let blocks = measure::measure(&plan, workload, &bar)?;
+    bar.finish_and_clear();
+    Ok(blocks)
+}
+
+/// Makes a subject, or the map without a lock, and does so many operations on one thread: what `instructions` counts.
+/// What comes before the operations does not depend on their number.
+pub(crate) fn once(
+    subject: Option<Kind>,
+    workload: Workload,
+    capacity: usize,
+    operations: usize,
+) -> anyhow::Result<()> {
+    let warm = workload::WARM * capacity;
+    let keys = workload.keys(capacity, capacity, 4 * warm)?;
+    let subject = match subject {
+        Some(kind) => runner::make(kind, workload, &keys).map_err(anyhow::Error::msg)?,
+        None => runner::plain_map(&keys),
+    };
+    let keys = &keys.sequence;
+    subject.round(Round { workload, threads: 1, operations, keys, begin: warm });
+    Ok(())
+}
+
+/// Whether a subject can do a workload; else why not.
+pub(crate) fn able(kind: Kind, workload: Workload) -> Result<(), String> {
+    runner::able(kind, workload)
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     for &workload in &args.workloads {
-        let bar = progress::bar(plan.steps());
-        for block in measure(&plan, workload, &bar)? {
-            block.section(&args.reference.to_string()).print();
+        for block in measure(args, workload)? {
+            block.section().print();
         }
-        bar.finish_and_clear();
     }
     Ok(())
 }

@@ -18,8 +18,8 @@ pub(super) struct Round<'k> {
     /// Of each thread.
     pub(super) operations: usize,
     pub(super) keys: &'k [u64],
-    /// Rounds before it, so that each goes on where the last one ended.
-    pub(super) number: usize,
+    /// Where in the keys it begins, so that each round can go on where the last one ended.
+    pub(super) begin: usize,
 }
 
 /// A subject, made and filled.
@@ -41,6 +41,27 @@ pub(super) fn plain_map(keys: &Keys) -> Box<dyn Runner> {
     Box::new(PlainMap::of(&keys.present))
 }
 
+/// Whether a subject can do a workload; else why not.
+pub(super) fn able(kind: Kind, workload: Workload) -> Result<(), String> {
+    kind.accept(Able(workload))
+}
+
+struct Able(Workload);
+
+impl Visit for Able {
+    type Output = Result<(), String>;
+
+    fn visit<S: Subject>(self) -> Self::Output {
+        if self.0.evicts() && !S::BOUNDED {
+            return Err("holds all: no eviction".to_owned());
+        }
+        if self.0 == Workload::Pin && !S::PINS {
+            return Err("has no guard for many reads".to_owned());
+        }
+        Ok(())
+    }
+}
+
 struct Make<'k> {
     workload: Workload,
     keys: &'k Keys,
@@ -51,12 +72,7 @@ impl Visit for Make<'_> {
 
     fn visit<S: Subject>(self) -> Self::Output {
         let Self { workload, keys } = self;
-        if workload.evicts() && !S::BOUNDED {
-            return Err("holds all: no eviction".to_owned());
-        }
-        if workload == Workload::Pin && !S::PINS {
-            return Err("has no guard for many reads".to_owned());
-        }
+        Able(workload).visit::<S>()?;
         let subject = S::new(keys.capacity);
         fill(&subject, &keys.present);
         if !workload.evicts() {
@@ -101,7 +117,7 @@ impl<S: Subject> Runner for Filled<S> {
         let subject = &self.0;
         let Round { workload, operations, .. } = round;
         round.time(|keys| match workload {
-            Workload::HotReads | Workload::OneKey | Workload::Large => read(subject, keys),
+            Workload::HotReads | Workload::Miss | Workload::OneKey | Workload::Large => read(subject, keys),
             Workload::Pin => keys.chunks(PINNED).for_each(|keys| {
                 black_box(subject.sum_pinned(keys));
             }),
@@ -125,13 +141,13 @@ impl Runner for PlainMap {
 
 impl Round<'_> {
     fn time(self, work: impl Fn(&[u64]) + Sync) -> f64 {
-        let Self { workload, threads, operations, keys, number } = self;
+        let Self { workload, threads, operations, keys, begin } = self;
         rounds::time(threads, threads * operations, |thread| {
             if workload == Workload::Unique {
                 return work(keys);
             }
             // Each thread begins at another place.
-            let begin = thread * keys.len() / threads + number * operations;
+            let begin = thread * keys.len() / threads + begin;
             keys::pieces(keys, begin, operations).for_each(&work);
         })
     }

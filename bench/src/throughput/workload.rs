@@ -11,6 +11,8 @@ pub(crate) enum Workload {
     HotReads,
     /// The same reads, 64 under one guard, beside a HashMap without a lock
     Pin,
+    /// Reads of 16,384 keys, none present
+    Miss,
     /// Reads of one key
     OneKey,
     /// Three reads, one overwrite
@@ -29,8 +31,10 @@ pub(crate) enum Workload {
 const HOT: u64 = 16_384;
 /// Keys of the workload `large`, at least and at most.
 const LARGE: (u64, u64) = (2_000_000, 16_000_000);
+/// Draws of `churn`, in parts of the capacity, that are there before the clock runs.
+pub(super) const WARM: usize = 4;
 /// Draws made for a workload; longer rounds go over them again.
-const DRAWS: usize = 1 << 21;
+pub(super) const DRAWS: usize = 1 << 21;
 
 /// Keys whose 16 bytes of key and value alone fill the last cache level.
 pub(super) fn beyond_the_caches() -> usize {
@@ -54,17 +58,22 @@ impl Workload {
         matches!(self, Self::Churn | Self::Unique)
     }
 
-    pub(super) fn keys(self, capacity: usize, large: usize) -> anyhow::Result<Keys> {
+    pub(super) fn keys(self, capacity: usize, large: usize, draws: usize) -> anyhow::Result<Keys> {
         let (present, sequence) = match self {
             Self::HotReads | Self::Pin | Self::Mixed | Self::Overwrite => {
                 let hot = keys::shuffled(HOT);
                 (hot.clone(), hot)
             }
+            Self::Miss => {
+                let mut keys = keys::shuffled(2 * HOT);
+                let absent = keys.split_off(HOT as usize);
+                (keys, absent)
+            }
             Self::OneKey => (vec![keys::spread(1)], vec![keys::spread(1); 4096]),
-            Self::Large => (keys::shuffled(large as u64), keys::uniform(large as u64, DRAWS)),
+            Self::Large => (keys::shuffled(large as u64), keys::uniform(large as u64, draws)),
             Self::Churn => {
-                let sequence = keys::zipf(16 * capacity as u64, 0.9, DRAWS)?;
-                (sequence[..DRAWS.min(4 * capacity)].to_vec(), sequence)
+                let sequence = keys::zipf(16 * capacity as u64, 0.9, draws)?;
+                (sequence[..draws.min(WARM * capacity)].to_vec(), sequence)
             }
             // They are numbers never used before, made on the way: the caches begin full of others.
             Self::Unique => (keys::shuffled(capacity as u64), vec![0]),

@@ -190,7 +190,7 @@ where
             // After the last comparison, which may panic: a key must not be dropped here. Ours was the other handle.
             let key = self.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
             let fresh = Fresh { hash, key, value, weight, ends };
-            core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            core.link::<false>(&mut locked, old, fresh, &mut credit, &mut removed);
         } else {
             late = Some(value);
         }
@@ -211,8 +211,8 @@ where
 
     fn count(&self, counter: Counter) {
         if let (Some(counters), Some(began)) = (&self.core.counters, self.began) {
-            counters.add(counter, 1);
-            counters.add(Counter::LoadNanos, u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            counters.count(counter, 1);
+            counters.count(Counter::LoadNanos, u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
         }
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Core<K, V, S> {
     pub(crate) time_to_live: u64,
     pub(crate) time_to_idle: u64,
     pub(crate) name: Option<Box<str>>,
+    /// No weigher, no time to live or idle, no listener, no statistics: writes have less to do.
+    pub(crate) plain: bool,
 }
 
 /// A key's hash, computed once: the upper half of the hasher's, multiplied by an odd number, so that every bit depends on

@@ -11,7 +11,7 @@ use crate::store::shard::{Found, Shard};
 
 impl<K, V, S: BuildHasher> Core<K, V, S> {
     /// A live entry, counted as a hit or a miss.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get<'g, Q>(&'g self, pin: &'g Pinned, key: &Q) -> Option<&'g V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -20,21 +20,32 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         let shard = self.shards.of(hash.shard());
         // The common case, and what is called besides is called last: so it needs few registers and no stack.
         match shard.glance(pin, hash.part(), |candidate| key.equivalent(candidate)) {
-            Some(found) if shard.is_plain() && found.node.header.is_touched() => Some(&found.node.value),
-            Some(found) => self.get_found(shard, found),
+            Some(found) if found.node.header.is_settled() => Some(&found.node.value),
+            Some(found) if found.node.header.is_counted() => {
+                if let Some(counters) = &self.counters {
+                    counters.add(pin.stripe(), Counter::Hits, 1);
+                }
+                Some(&found.node.value)
+            }
+            Some(found) => self.get_found(pin, shard, found),
             None => self.get_elsewhere(pin, hash, key),
         }
     }
 
     #[inline(never)]
-    fn get_found<'g>(&'g self, shard: &'g Shard<K, V>, found: Found<'g, K, V>) -> Option<&'g V> {
+    fn get_found<'g>(
+        &'g self,
+        pin: &'g Pinned,
+        shard: &'g Shard<K, V>,
+        found: Found<'g, K, V>,
+    ) -> Option<&'g V> {
         if shard.timed() && !self.alive_on_read(shard, found.id, true) {
-            return self.get_nothing();
+            return self.get_nothing(pin);
         }
-        shard.touch(&found.node.header);
         if let Some(counters) = &self.counters {
-            counters.add(Counter::Hits, 1);
+            counters.add(pin.stripe(), Counter::Hits, 1);
         }
+        shard.touch(found.id, &found.node.header, self.counters.is_some());
         Some(&found.node.value)
     }
 
@@ -45,15 +56,15 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
     {
         let shard = self.shards.of(hash.shard());
         match shard.find(pin, hash.part(), |candidate| key.equivalent(candidate)) {
-            Some(found) => self.get_found(shard, found),
-            None => self.get_nothing(),
+            Some(found) => self.get_found(pin, shard, found),
+            None => self.get_nothing(pin),
         }
     }
 
     #[inline]
-    fn get_nothing<'g>(&self) -> Option<&'g V> {
+    fn get_nothing<'g>(&self, pin: &Pinned) -> Option<&'g V> {
         if let Some(counters) = &self.counters {
-            counters.add(Counter::Misses, 1);
+            counters.add(pin.stripe(), Counter::Misses, 1);
         }
         None
     }

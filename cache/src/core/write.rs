@@ -172,9 +172,11 @@ impl<K, V, S> Core<K, V, S> {
         if room >= need {
             return 0;
         }
-        let shard = &self.shards[own];
-        let held = shard.weight();
-        let fair = shard.share() - shard.share() / 8;
+        let shard = self.shards.of(own);
+        let (held, fair) = (shard.weight(), shard.fair());
+        if held >= fair && held >= need {
+            return 0;
+        }
         let from_own = (held.saturating_add(need)).saturating_sub(fair).min(held).min(need);
         (need - room).saturating_sub(from_own)
     }
@@ -210,7 +212,7 @@ impl<K, V, S> Core<K, V, S> {
     /// Makes room for `need` more weight, of which `held` is in the budget already under `newcomer`'s name. Evicts in
     /// this shard where the budget has none. False if the newcomer itself had to go.
     #[inline]
-    fn make_room(
+    fn make_room<const PLAIN: bool>(
         &self,
         locked: &mut Locked<'_, K, V>,
         newcomer: Newcomer,
@@ -231,12 +233,14 @@ impl<K, V, S> Core<K, V, S> {
             evicted = true;
             match locked.evict(newcomer.unlinked()) {
                 Some(victim) => {
-                    self.note_evicted(locked, removed, victim);
+                    if !PLAIN {
+                        self.note_evicted(locked, removed, victim);
+                    }
                     if victim == newcomer.id() {
                         credit.amount += held;
                         return false;
                     }
-                    credit.amount += u64::from(locked.weight_of(victim));
+                    credit.amount += if PLAIN { 1 } else { u64::from(locked.weight_of(victim)) };
                 }
                 // All that is left here is pinned, or another write holds the room: the newcomer gives way.
                 None => {
@@ -249,9 +253,10 @@ impl<K, V, S> Core<K, V, S> {
         }
     }
 
-    /// Links an entry under the shard's lock: a new value in the place of the old, or a new entry.
+    /// Links an entry under the shard's lock: a new value in the place of the old, or a new entry. `PLAIN` where the cache
+    /// is: each weighs 1, and nobody wants to know what left.
     #[inline]
-    pub(crate) fn link(
+    pub(crate) fn link<const PLAIN: bool>(
         &self,
         locked: &mut Locked<'_, K, V>,
         old: Option<Spot>,
@@ -261,12 +266,18 @@ impl<K, V, S> Core<K, V, S> {
     ) {
         let Fresh { hash, key, value, weight, ends } = fresh;
         let Some(old) = old else {
+            locked.prefetch(hash.part());
             let id = locked.admit(hash.part(), key, value, weight, ends);
-            if self.make_room(locked, Newcomer::Unlinked(id), (0, u64::from(weight)), credit, removed) {
+            let needs = (0, u64::from(weight));
+            if self.make_room::<PLAIN>(locked, Newcomer::Unlinked(id), needs, credit, removed) {
                 locked.publish(hash.part(), id);
             }
             return;
         };
+        if PLAIN {
+            locked.update(old, hash.part(), key, value, weight, ends);
+            return;
+        }
         let held = u64::from(locked.weight_of(old.id));
         if self.watched() {
             let cause =
@@ -276,7 +287,7 @@ impl<K, V, S> Core<K, V, S> {
         let id = locked.update(old, hash.part(), key, value, weight, ends);
         let weight = u64::from(weight);
         if weight > held {
-            self.make_room(locked, Newcomer::Linked(id), (held, weight - held), credit, removed);
+            self.make_room::<PLAIN>(locked, Newcomer::Linked(id), (held, weight - held), credit, removed);
         } else {
             credit.amount += held - weight;
         }
@@ -312,7 +323,7 @@ impl<K, V, S> Core<K, V, S> {
     fn report(&self, pin: &Pinned, shard: usize, removed: &Removed) {
         if let Some(counters) = &self.counters {
             for &(_, cause) in removed {
-                counters.add(Counter::removal(cause), 1);
+                counters.add(pin.stripe(), Counter::removal(cause), 1);
             }
         }
         if let Some(listener) = &self.listener {
@@ -337,7 +348,7 @@ impl<K, V, S> Core<K, V, S> {
     /// Reports a value that is heavier than the whole cache and never got in.
     pub(crate) fn report_refused(&self, key: &K, value: &V) {
         if let Some(counters) = &self.counters {
-            counters.add(Counter::removal(RemovalCause::Size), 1);
+            counters.count(Counter::removal(RemovalCause::Size), 1);
         }
         if let Some(listener) = &self.listener {
             listener.call(key, value, RemovalCause::Size, self.counters.as_ref());
@@ -358,25 +369,35 @@ where
     S: BuildHasher,
 {
     /// Inserts or replaces.
+    #[inline]
     pub(crate) fn insert(&self, key: K, value: V, life: Life) {
         let hash = self.hash(&key);
-        let fresh = self.fresh(hash, key, value, life);
+        if self.plain && matches!(life, Life::Configured) && !self.shards.of(hash.shard()).timed() {
+            self.insert_fresh::<true>(Fresh { hash, key, value, weight: 1, ends: Ends::default() });
+        } else {
+            self.insert_fresh::<false>(self.fresh(hash, key, value, life));
+        }
+    }
+
+    fn insert_fresh<const PLAIN: bool>(&self, fresh: Fresh<K, V>) {
         if u64::from(fresh.weight) > self.budget.max() {
             self.refuse(fresh);
             return;
         }
+        let hash = fresh.hash;
         let index = self.shard_index(hash);
-        let pin = self.pin_if_watched();
+        let pin = if PLAIN { None } else { self.pin_if_watched() };
         let mut removed = Removed::new();
         // Before the lock: this may evict in other shards.
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| *candidate == fresh.key);
         let mut credit = self.gather(index, u64::from(fresh.weight), find);
-        let mut locked = self.shards[index].lock();
-        locked.prefetch(hash.part());
+        let mut locked = self.shards.of(index).lock();
         self.flights[index].detach(hash, &fresh.key);
         let old = find(&locked);
-        self.link(&mut locked, old, fresh, &mut credit, &mut removed);
-        self.sweep_a_little(&mut locked, &mut removed);
+        self.link::<PLAIN>(&mut locked, old, fresh, &mut credit, &mut removed);
+        if !PLAIN {
+            self.sweep_a_little(&mut locked, &mut removed);
+        }
         let aftermath = locked.finish();
         drop(credit);
         self.conclude(pin, index, &removed, aftermath);

@@ -12,4 +12,10 @@ pub trait Entries {
     fn prefetch(&self, slot: u32) {
         let _ = slot;
     }
+
+    /// Says that the place where an entry with this hash is linked will be looked at soon.
+    #[inline]
+    fn prefetch_place(&self, hash: u32) {
+        let _ = hash;
+    }
 }

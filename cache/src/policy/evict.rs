@@ -3,6 +3,7 @@
 use super::entries::Entries;
 use super::ghost::Kind;
 use super::header::Header;
+use super::judged::{Judged, with_last_use};
 use super::region::Region;
 use super::state::Policy;
 
@@ -13,8 +14,6 @@ const HAND: usize = 16;
 /// climber learns of main's hits by bits that were cleared, and must learn of more than 32 for each miss, which is what
 /// it takes to outweigh the best case for the smallest step of the window (a 32nd of the capacity).
 const SPARED: usize = 64;
-/// Frequencies are compared up to here.
-const MAX_FREQUENCY: u32 = 15;
 /// A candidate that loses a duel although it was used this often …
 const WARM: u32 = 6;
 /// … wins nonetheless once in so many times. Otherwise somebody who knows which keys are hot could keep the cache from
@@ -42,6 +41,7 @@ impl Policy {
                     let victim = self.expel(entries, region);
                     if self.lists.list(Region::Window).weight() > self.quota.window() {
                         self.shift(entries, Region::Window, Region::Probation);
+                        self.look_ahead(entries, Region::Window);
                     }
                     victim
                 } else {
@@ -50,19 +50,19 @@ impl Policy {
             }
         };
         self.overflow(entries);
-        self.look_ahead(entries);
         Some(evicted)
     }
 
-    /// Asks for the memory that the next eviction will visit. The heads' headers were asked for when they were second.
+    /// Asks for the memory that an eviction will visit when the new head of this queue is in question. Its header was asked
+    /// for when it was second.
     #[inline]
-    fn look_ahead<E: Entries + ?Sized>(&self, entries: &E) {
-        for region in [Region::Window, Region::Probation] {
-            let Some(head) = self.lists.list(region).head() else { continue };
-            self.prefetch(entries.header(head).hash);
-            if let Some(second) = self.lists.second(entries, region) {
-                entries.prefetch(second);
-            }
+    fn look_ahead<E: Entries + ?Sized>(&self, entries: &E, region: Region) {
+        let Some(head) = self.lists.list(region).head() else { return };
+        let hash = entries.header(head).hash;
+        self.prefetch(hash);
+        entries.prefetch_place(hash);
+        if let Some(second) = self.lists.second(entries, region) {
+            entries.prefetch(second);
         }
     }
 
@@ -72,13 +72,6 @@ impl Policy {
         let hash = self.spread.of(hash);
         self.sketch.prefetch(hash);
         self.ghosts.prefetch(hash);
-    }
-
-    /// The entries one of which the next eviction is likely to take.
-    #[inline]
-    #[must_use]
-    pub fn next_victims(&self) -> (Option<u32>, Option<u32>) {
-        (self.lists.list(Region::Window).head(), self.lists.list(Region::Probation).head())
     }
 
     /// Tells the policy that nothing has to go: the cache is still filling.
@@ -129,7 +122,14 @@ impl Policy {
     /// Brings the protected queue back to its quota. Entries in use go round once more, but at most `SPARED` in one call:
     /// what is too much then stays for the next. (To demote an entry in use instead would be wrong: in a loop that nearly
     /// fits all are in use, and it costs up to 4 points there.)
+    #[inline]
     pub(super) fn demote<E: Entries + ?Sized>(&mut self, entries: &E) {
+        if self.excess().is_some() {
+            self.demote_some(entries);
+        }
+    }
+
+    fn demote_some<E: Entries + ?Sized>(&mut self, entries: &E) {
         let mut spared = 0;
         for _ in 0..2 * SPARED {
             let Some(slot) = self.excess() else { return };
@@ -156,15 +156,20 @@ impl Policy {
     #[inline]
     fn wins(&mut self, candidate: &Header, victim: &Header) -> bool {
         let candidate = self.frequency(candidate);
-        let victim = self.frequency(victim);
-        candidate > victim || (candidate >= WARM && self.random.next() % LUCK == 0)
+        // Counters only grow between halvings, so what was found for a victim that still waits is the least it has now.
+        let known = self.judged.hash == victim.hash && self.judged.halvings == self.sketch.halvings();
+        if !known || candidate > self.judged.with(victim) {
+            let counted = self.sketch.frequency(self.spread.of(victim.hash));
+            self.judged = Judged { hash: victim.hash, counted, halvings: self.sketch.halvings() };
+        }
+        candidate > self.judged.with(victim) || (candidate >= WARM && self.random.next() % LUCK == 0)
     }
 
     /// How often an entry was used, with the use that the sketch does not know of yet.
     #[inline]
     fn frequency(&mut self, header: &Header) -> u32 {
         let counted = self.sketch.frequency(self.spread.of(header.hash));
-        (counted + u32::from(header.referenced())).min(MAX_FREQUENCY)
+        with_last_use(counted, header)
     }
 
     /// Counts the use of an entry since this was last called; says whether there was any.
@@ -182,6 +187,7 @@ impl Policy {
     fn reject<E: Entries + ?Sized>(&mut self, entries: &E) -> u32 {
         let slot = self.lists.pop_head(entries, Region::Window);
         self.bury(entries.header(slot), Kind::Rejected);
+        self.look_ahead(entries, Region::Window);
         slot
     }
 
@@ -191,6 +197,7 @@ impl Policy {
         let slot = self.lists.pop_head(entries, region);
         self.clocks.victims += u64::from(self.lists.weight_of(slot));
         self.bury(entries.header(slot), Kind::Victim);
+        self.look_ahead(entries, region);
         slot
     }
 

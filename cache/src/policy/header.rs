@@ -9,6 +9,13 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering::Relaxed};
 use super::activity::Activity;
 use super::region::Region;
 
+/// A reference bit that is set.
+const TOUCHED: u8 = 1;
+/// The same, in an entry whose hits are of no interest to anybody else: it can't expire, and nobody counts.
+const SETTLED: u8 = 2;
+/// The same, but that hits are counted.
+const COUNTED: u8 = 3;
+
 /// What the policy keeps in an entry. All zero is a valid header.
 #[derive(Debug)]
 #[repr(C)]
@@ -41,22 +48,44 @@ impl Header {
     /// Records a hit. Lock-free; one load, and a store only for the first hit since the policy last looked.
     #[inline]
     pub fn touch(&self, activity: &Activity) {
-        if self.referenced.load(Relaxed) == 0 {
-            self.activate(activity);
+        self.touch_as(TOUCHED, activity);
+    }
+
+    /// As [`touch`](Self::touch), and notes that until the policy looks again, hits have nothing to record, but in the
+    /// statistics if they are `counted`.
+    #[inline]
+    pub fn settle(&self, counted: bool, activity: &Activity) {
+        self.touch_as(if counted { COUNTED } else { SETTLED }, activity);
+    }
+
+    #[inline]
+    fn touch_as(&self, mark: u8, activity: &Activity) {
+        let held = self.referenced.load(Relaxed);
+        if held != mark {
+            self.referenced.store(mark, Relaxed);
+            if held == 0 {
+                self.activate(activity);
+            }
         }
     }
 
     /// Whether a hit has nothing to record.
     #[inline]
     #[must_use]
-    pub fn is_touched(&self) -> bool {
-        self.referenced()
+    pub fn is_settled(&self) -> bool {
+        self.referenced.load(Relaxed) == SETTLED
+    }
+
+    /// Whether a hit has only to be counted.
+    #[inline]
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.referenced.load(Relaxed) == COUNTED
     }
 
     // Two racing hits may both come here; the tally is then one too high, which the climber does not notice.
     #[cold]
     fn activate(&self, activity: &Activity) {
-        self.referenced.store(1, Relaxed);
         activity.record(self.region(), self.stamp.load(Relaxed));
     }
 
@@ -113,7 +142,8 @@ impl Header {
     /// Takes over what is known of another entry, but for its neighbours.
     #[inline]
     pub(super) fn copy_place(&self, other: &Self) {
-        self.referenced.store(other.referenced.load(Relaxed), Relaxed);
+        // Whether it is settled is for the next hit to say.
+        self.referenced.store(u8::from(other.referenced()), Relaxed);
         self.region.store(other.region.load(Relaxed), Relaxed);
         self.stamp.store(other.stamp.load(Relaxed), Relaxed);
     }

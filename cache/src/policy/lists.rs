@@ -6,6 +6,7 @@
 
 use super::chunked::Chunked;
 use super::entries::Entries;
+use super::header::Header;
 use super::region::Region;
 
 /// No slot.
@@ -197,27 +198,15 @@ impl Lists {
         slot
     }
 
-    /// Puts `new`, which may be `old`, in `old`'s place with a weight of its own.
+    /// Puts `new` in `old`'s place; not yet its weight.
     #[inline]
-    pub(super) fn replace<E: Entries + ?Sized>(
+    pub(super) fn relink<E: Entries + ?Sized>(
         &mut self,
         entries: &E,
         region: Region,
-        old: u32,
-        new: u32,
-        weight: u32,
+        (old, before): (u32, &Header),
+        (new, after): (u32, &Header),
     ) {
-        if self.weights.is_some() {
-            let before = u64::from(self.weight_of(old));
-            self.prepare(new, weight);
-            let list = &mut self.lists[region as usize];
-            list.weight = list.weight - before + u64::from(weight);
-            self.weight = self.weight - before + u64::from(weight);
-        }
-        if old == new {
-            return;
-        }
-        let (before, after) = (entries.header(old), entries.header(new));
         let (prev, next) = (before.prev(), before.next());
         after.set_prev(prev);
         after.set_next(next);
@@ -232,6 +221,15 @@ impl Lists {
         } else {
             entries.header(next).set_prev(new);
         }
+    }
+
+    /// Gives an entry that took the place of one of weight `before` a weight of its own.
+    pub(super) fn reweigh(&mut self, region: Region, slot: u32, before: u32, weight: u32) {
+        self.prepare(slot, weight);
+        let (before, weight) = (u64::from(before), u64::from(weight));
+        let list = &mut self.lists[region as usize];
+        list.weight = list.weight - before + weight;
+        self.weight = self.weight - before + weight;
     }
 
     #[inline]
@@ -331,7 +329,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::policy::header::Header;
 
     struct Headers(Vec<Header>);
 
@@ -398,7 +395,10 @@ mod tests {
                     }
                     Op::Replace(index, new) if !model.is_empty() && !model.contains(&new) => {
                         let place = index.index(model.len());
-                        lists.replace(&headers, region, model[place], new, 9);
+                        let (old, before) = (model[place], lists.weight_of(model[place]));
+                        let header = |slot| headers.header(slot);
+                        lists.relink(&headers, region, (old, header(old)), (new, header(new)));
+                        lists.reweigh(region, new, before, 9);
                         model[place] = new;
                     }
                     _ => {}

@@ -41,14 +41,26 @@ impl Policy {
     /// Lets what the window has too much of pass on to probation, oldest first.
     #[inline]
     pub(super) fn overflow<E: Entries + ?Sized>(&mut self, entries: &E) {
+        self.unsettled = self.overflows();
+        if self.unsettled {
+            self.pass_on(entries);
+        }
+    }
+
+    #[inline]
+    fn overflows(&self) -> bool {
+        self.lists.list(Region::Window).weight() > self.quota.window()
+    }
+
+    #[inline(never)]
+    fn pass_on<E: Entries + ?Sized>(&mut self, entries: &E) {
         for _ in 0..2 * STEP {
-            let window = self.lists.list(Region::Window);
-            if window.weight() <= self.quota.window() {
-                self.unsettled = false;
-                return;
-            }
             let slot = self.shift(entries, Region::Window, Region::Probation);
             self.harvest(entries.header(slot));
+            self.unsettled = self.overflows();
+            if !self.unsettled {
+                return;
+            }
         }
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Sketch {
     /// Additions at which the next halving is due.
     sample: u64,
     pending: Option<Box<Pending>>,
+    /// Times that counters went down. 0 before the start.
+    halvings: u32,
 }
 
 /// A change of the whole table that is under way.
@@ -56,7 +58,7 @@ enum Change {
 
 impl Sketch {
     pub(super) fn new() -> Self {
-        Self { table: Table::empty(), additions: 0, sample: u64::MAX, pending: None }
+        Self { table: Table::empty(), additions: 0, sample: u64::MAX, pending: None, halvings: 0 }
     }
 
     #[inline]
@@ -64,8 +66,15 @@ impl Sketch {
         self.table.blocks != 0
     }
 
+    /// Changes whenever counters went down; see [`Sketch::frequency`].
+    #[inline]
+    pub(super) fn halvings(&self) -> u32 {
+        self.halvings
+    }
+
     /// Begins to count, for about `entries` entries.
     pub(super) fn start(&mut self, entries: u64) {
+        self.halvings = self.halvings.wrapping_add(1);
         self.table = Table::zeroed(blocks_for(entries));
         self.additions = 0;
         self.pending = None;
@@ -104,20 +113,15 @@ impl Sketch {
         if !self.started() {
             return;
         }
-        let index = self.table.index(hash);
-        if self.pending.is_some() {
-            self.advance(index);
-        }
-        let block = self.table.block_mut(index);
-        let mut added = false;
+        let block = self.block(hash);
+        let mut added = 0;
         for row in 0..4 {
             let (word, shift) = position(hash, row);
-            let word = &mut block[word];
-            let below = (*word >> shift) & MAX_COUNT != MAX_COUNT;
-            *word += u64::from(below) << shift;
-            added |= below;
+            let one = u64::from(block[word] >> shift & MAX_COUNT != MAX_COUNT);
+            block[word] += one << shift;
+            added |= one;
         }
-        self.additions += u64::from(added);
+        self.additions += added;
         if self.additions >= self.sample {
             self.age();
         }
@@ -129,17 +133,23 @@ impl Sketch {
         if !self.started() {
             return 0;
         }
+        let block = self.block(hash);
+        let mut least = MAX_COUNT;
+        for row in 0..4 {
+            let (word, shift) = position(hash, row);
+            least = least.min(block[word] >> shift & MAX_COUNT);
+        }
+        least as u32
+    }
+
+    /// A key's block, up to date.
+    #[inline]
+    fn block(&mut self, hash: u64) -> &mut Block {
         let index = self.table.index(hash);
         if self.pending.is_some() {
             self.advance(index);
         }
-        let block = self.table.block_mut(index);
-        let mut least = MAX_COUNT;
-        for row in 0..4 {
-            let (word, shift) = position(hash, row);
-            least = least.min((block[word] >> shift) & MAX_COUNT);
-        }
-        least as u32
+        self.table.block_mut(index)
     }
 
     #[cold]
@@ -147,6 +157,7 @@ impl Sketch {
         // A halving is over long before the next is due; only a doubling can still be under way. Then the halving waits.
         if self.pending.is_none() {
             let began = self.additions;
+            self.halvings = self.halvings.wrapping_add(1);
             self.begin(Change::Halve { odd: 0, began });
             // What the odd counters lose besides is taken off when they are known.
             self.additions = began / 2;
@@ -207,7 +218,7 @@ impl Pending {
 #[inline]
 fn position(hash: u64, row: usize) -> (usize, u32) {
     let bits = (hash >> (32 + 8 * row)) as u32;
-    (2 * row + (bits & 1) as usize, (bits >> 1 & 15) * 4)
+    (2 * row + (bits & 1) as usize, bits << 1 & 60)
 }
 
 fn blocks_for(entries: u64) -> usize {

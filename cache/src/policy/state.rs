@@ -4,6 +4,7 @@ use super::activity::Activity;
 use super::climber::{Climber, Shape};
 use super::entries::Entries;
 use super::ghost::{Clocks, Ghosts};
+use super::judged::Judged;
 use super::lists::Lists;
 use super::quota::Quota;
 use super::random::{Random, Spread};
@@ -35,6 +36,7 @@ pub struct Policy {
     pub(super) clocks: Clocks,
     pub(super) spread: Spread,
     pub(super) random: Random,
+    pub(super) judged: Judged,
     /// How many entries the capacity holds: known, or for weights estimated.
     pub(super) population: u64,
     /// Whether the window may hold more than its quota because the last word has not been spoken on an insert.
@@ -56,6 +58,7 @@ impl Policy {
             clocks: Clocks::default(),
             spread: Spread::new(&mut random),
             random,
+            judged: Judged::default(),
             population: capacity,
             unsettled: false,
         }
@@ -162,6 +165,7 @@ impl Policy {
 
     /// A new value for a key: `new`, which may be `old`, takes `old`'s place. Counts as a hit. The engine then makes room
     /// if `weight` is more than it was.
+    #[inline]
     pub fn replace<E: Entries + ?Sized>(
         &mut self,
         entries: &E,
@@ -171,27 +175,41 @@ impl Policy {
         weight: u32,
     ) {
         let header = entries.header(new);
+        let before = entries.header(old);
+        let region = before.region();
+        debug_assert_ne!(region, Region::Unlinked, "slot {old} is not linked");
         if old != new {
-            let before = entries.header(old);
             header.copy_place(before);
             before.set_region(Region::Unlinked);
+            self.lists.relink(entries, region, (old, before), (new, header));
         }
-        let region = header.region();
-        debug_assert_ne!(region, Region::Unlinked, "slot {old} is not linked");
-        self.lists.replace(entries, region, old, new, weight);
+        if self.lists.is_weighted() {
+            let was = self.lists.weight_of(old);
+            self.reweigh(entries, region, new, was, weight);
+        }
+        header.touch(activity);
+    }
+
+    fn reweigh<E: Entries + ?Sized>(
+        &mut self,
+        entries: &E,
+        region: Region,
+        slot: u32,
+        before: u32,
+        weight: u32,
+    ) {
+        self.lists.reweigh(region, slot, before, weight);
         self.unsettled = true;
         if (region == Region::Pinned) == (weight == 0) {
-            header.touch(activity);
             return;
         }
         // It became pinned, or ceases to be: then it has no place to go back to but the window.
-        self.lists.remove(entries, region, new);
+        self.lists.remove(entries, region, slot);
         if weight == 0 {
-            self.link(entries, Region::Pinned, new);
+            self.link(entries, Region::Pinned, slot);
         } else {
-            header.set_stamp(self.quota.stamp(self.clocks.misses));
-            self.link(entries, Region::Window, new);
-            header.touch(activity);
+            entries.header(slot).set_stamp(self.quota.stamp(self.clocks.misses));
+            self.link(entries, Region::Window, slot);
         }
     }
 

@@ -39,9 +39,13 @@ mod imp {
         }
     }
 
-    #[inline(always)]
     pub(super) fn asymmetric() -> bool {
         KIND.load(Ordering::Relaxed) == MEMBARRIER
+    }
+
+    #[inline(always)]
+    pub(super) fn light() {
+        std::sync::atomic::compiler_fence(Ordering::SeqCst);
     }
 
     /// Returns false where the kernel refuses a command that it registered before.
@@ -56,6 +60,10 @@ mod imp {
 
     pub(super) fn asymmetric() -> bool {
         false
+    }
+
+    pub(super) fn light() {
+        super::fence(super::Ordering::SeqCst);
     }
 
     pub(super) fn run() -> bool {
@@ -77,14 +85,11 @@ pub(super) fn asymmetric() -> bool {
     imp::asymmetric()
 }
 
-/// The reader's side: orders its pin before its loads, against a [`heavy`] on another core.
+/// The reader's side: orders its pin before its loads, against a [`heavy`] on another core. Only where [`asymmetric`] is true
+/// is it enough; where that is known to be false already when this is compiled, it is a [`fence`].
 #[inline(always)]
-pub(super) fn light(asymmetric: bool) {
-    if asymmetric {
-        std::sync::atomic::compiler_fence(Ordering::SeqCst);
-    } else {
-        fence(Ordering::SeqCst);
-    }
+pub(super) fn light() {
+    imp::light();
 }
 
 /// The freeing side. False means that no barrier took place and nothing may be concluded.

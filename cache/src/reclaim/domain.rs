@@ -19,7 +19,7 @@ use std::marker::PhantomData;
 use crossbeam_utils::CachePadded;
 
 use super::barrier;
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicU64, Mutex, Ordering, fence};
 
 /// A participant's word numbers, in its lowest bits, the periods in which the thread is pinned. The number may come round:
 /// a look that takes a later period for the one it saw waits for no reason, that is all.
@@ -35,8 +35,6 @@ const LOOKS: usize = if cfg!(any(millpond_loom, millpond_shuttle)) { 1 } else { 
 #[derive(Debug)]
 pub(crate) struct Participant {
     word: AtomicU64,
-    /// Which pair of fences this process uses; a copy, beside what each pin writes anyway.
-    asymmetric: bool,
     /// A small number, unique among the live participants; picks a stripe for counters.
     index: u32,
 }
@@ -57,12 +55,6 @@ impl Participant {
         let next = if last { (word + 1) & PERIOD } else { word - ONE_PIN };
         self.word.store(next, Ordering::Release);
         last
-    }
-
-    #[inline]
-    #[cfg(not(millpond_loom))]
-    pub(crate) fn index(&self) -> u32 {
-        self.index
     }
 }
 
@@ -139,11 +131,8 @@ impl Domain {
             return participant;
         }
         let index = u32::try_from(registry.all.len()).unwrap_or(u32::MAX);
-        let participant: &'static _ = Box::leak(Box::new(CachePadded::new(Participant {
-            word: AtomicU64::new(0),
-            asymmetric: barrier::asymmetric(),
-            index,
-        })));
+        let participant: &'static _ =
+            Box::leak(Box::new(CachePadded::new(Participant { word: AtomicU64::new(0), index })));
         registry.all.push(participant);
         participant
     }
@@ -156,21 +145,28 @@ impl Domain {
     }
 
     /// Pins a participant of this domain: nothing that is reachable from now on is reused before the guard is dropped.
-    /// Wait-free.
+    /// Wait-free. Only for processes with asymmetric barriers, see [`Domain::pin_fenced`].
     #[inline]
     pub(crate) fn pin(participant: &'static CachePadded<Participant>) -> Pinned {
         let word = participant.word.load(Ordering::Relaxed);
         // Release: whoever sees this period also sees that the reads of the last one are over.
         participant.word.store(word + ONE_PIN, Ordering::Release);
-        barrier::light(participant.asymmetric);
+        barrier::light();
         Pinned { participant, _not_send: PhantomData }
+    }
+
+    /// As [`Domain::pin`], for any process.
+    pub(crate) fn pin_fenced(participant: &'static CachePadded<Participant>) -> Pinned {
+        let pinned = Self::pin(participant);
+        fence(Ordering::SeqCst);
+        pinned
     }
 
     /// Pins a participant that was joined for this alone, and leaves when the guard is dropped.
     #[cold]
     pub(crate) fn pin_borrowed(participant: &'static CachePadded<Participant>) -> Pinned {
         participant.word.store(participant.word.load(Ordering::Relaxed) | BORROWED, Ordering::Relaxed);
-        Self::pin(participant)
+        Self::pin_fenced(participant)
     }
 
     /// The stamp for everything that the caller has unlinked so far.

@@ -5,6 +5,8 @@ use std::cell::Cell;
 
 use crossbeam_utils::CachePadded;
 
+#[cfg(not(millpond_loom))]
+use super::barrier;
 use super::domain::{Domain, Participant, Pinned};
 
 #[cfg(not(any(millpond_loom, millpond_shuttle)))]
@@ -18,7 +20,8 @@ crate::sync::model::lazy_static! {
 
 #[cfg(not(millpond_loom))]
 crate::sync::thread_local! {
-    /// No destructor, so reading it is one load from the thread's block; `OWNED` clears it.
+    /// No destructor, so reading it is one load from the thread's block; `OWNED` clears it. Stays empty in processes without
+    /// asymmetric barriers, so that a pin need not ask.
     static LOCAL: Cell<Option<&'static CachePadded<Participant>>> = const { Cell::new(None) };
     static OWNED: Owned = Owned(DOMAIN.join());
 }
@@ -57,8 +60,10 @@ pub(crate) fn pin() -> Pinned {
 fn pin_slow() -> Pinned {
     match OWNED.try_with(|owned| owned.0) {
         Ok(participant) => {
-            LOCAL.with(|local| local.set(Some(participant)));
-            Domain::pin(participant)
+            if barrier::asymmetric() {
+                LOCAL.with(|local| local.set(Some(participant)));
+            }
+            Domain::pin_fenced(participant)
         }
         // A thread-local destructor that outlived ours: borrow a participant for this one pin.
         Err(_) => Domain::pin_borrowed(DOMAIN.join()),
@@ -78,21 +83,6 @@ pub(crate) fn pin_as(participant: &'static CachePadded<Participant>) -> Pinned {
 
 pub(super) fn leave(participant: &'static CachePadded<Participant>) {
     DOMAIN.leave(participant);
-}
-
-/// A stripe number for counters, without pinning.
-#[inline]
-#[cfg(not(millpond_loom))]
-pub(crate) fn stripe() -> u32 {
-    match LOCAL.with(Cell::get) {
-        Some(participant) => participant.index(),
-        None => pin_slow().stripe(),
-    }
-}
-
-#[cfg(millpond_loom)]
-pub(crate) fn stripe() -> u32 {
-    pin().stripe()
 }
 
 pub(crate) fn seal() -> u64 {

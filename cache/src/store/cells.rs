@@ -16,7 +16,13 @@ use crate::policy::{Entries, Header};
 use crate::prefetch::prefetch;
 
 /// Chunks aim at this size: large enough that a directory entry costs nothing per cell, small enough for a small cache.
-const CHUNK_BYTES: usize = 32 * 1024;
+const CHUNK_BYTES: usize = 8 * 1024;
+
+/// Cells of `size` bytes in a chunk, as a power of two.
+pub(crate) const fn chunk_shift(size: usize) -> u32 {
+    let shift = if size > CHUNK_BYTES { 0 } else { (CHUNK_BYTES / size).ilog2() };
+    if shift < 2 { 2 } else { shift }
+}
 
 /// Directories double; none is freed before the cache, because a reader may hold the previous one.
 const FIRST_DIRECTORY: usize = 8;
@@ -49,12 +55,9 @@ pub(crate) struct Allocator {
 unsafe impl Send for Allocator {}
 
 impl Cells {
-    /// Cells for values of `layout`; `expected` cells decide the size of a chunk.
-    pub(crate) fn new(layout: Layout, expected: u64) -> (Self, Allocator) {
-        let layout = layout.pad_to_align();
-        let by_bytes = (CHUNK_BYTES / layout.size().max(1)).max(1).ilog2().clamp(2, 12);
-        let by_count = (expected / 4).max(1).ilog2().clamp(2, 12);
-        let shift = by_bytes.min(by_count);
+    /// Cells for values of `layout`, which has its full size.
+    pub(crate) fn new(layout: Layout) -> (Self, Allocator) {
+        let shift = chunk_shift(layout.size());
         let cells_per_chunk = 1u32 << shift;
         let size =
             layout.size().checked_mul(cells_per_chunk as usize).expect("a chunk fits the address space");
@@ -70,22 +73,25 @@ impl Cells {
         (cells, allocator)
     }
 
-    /// The address of a cell that was handed out.
+    /// The address of a cell that was handed out. `T` has the size of the cells: since that is known, the way from an id to an
+    /// address is a shift and a mask.
     #[inline]
     #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
-    pub(crate) fn address(&self, id: u32) -> *mut u8 {
+    pub(crate) fn address<T>(&self, id: u32) -> *mut T {
         debug_assert_ne!(id, 0, "0 means no cell");
+        debug_assert_eq!(self.stride as usize, size_of::<T>(), "the cells are of this size");
+        let shift = const { chunk_shift(size_of::<T>()) };
         let directory = self.directory.load(Ordering::Acquire);
-        let chunk = (id >> self.shift) as usize;
-        let offset = (id & self.mask) as usize * self.stride as usize;
+        let chunk = (id >> shift) as usize;
+        let offset = (id & ((1 << shift) - 1)) as usize * size_of::<T>();
         // SAFETY: `id` was handed out by the allocator, and whoever gave it to us published it after the directory that
         // covers it (release store of the table slot, acquire load by the reader), so `chunk` is inside the array.
         let entry = unsafe { directory.add(chunk) };
         // SAFETY: inside the array, which lives as long as the shard.
         let entry = unsafe { &*entry };
         let chunk = entry.load(Ordering::Acquire);
-        // SAFETY: the chunk holds `1 << shift` cells of `stride` bytes, and the offset is that of one of them.
-        unsafe { chunk.add(offset) }
+        // SAFETY: the chunk holds `1 << shift` cells of this size, and the offset is that of one of them.
+        unsafe { chunk.add(offset) }.cast()
     }
 }
 

@@ -39,12 +39,6 @@ impl Limbo {
         }
     }
 
-    /// The cell that [`Limbo::pop`] will return next, if that is known.
-    #[inline]
-    pub(crate) fn peek(&self) -> Option<u32> {
-        if self.ready == 0 { None } else { self.cells.front().copied() }
-    }
-
     /// The oldest cell, if it may be reused. `safe` tells the watermark; it is asked once for a batch.
     #[inline]
     pub(crate) fn pop(&mut self, safe: impl FnOnce() -> u64) -> Option<u32> {

@@ -5,8 +5,7 @@ use super::node::{Node, Nodes};
 use super::shard::{Shard, State};
 use super::table::{Place, Table};
 use super::times::{Times, TimesTable};
-use crate::policy::Header;
-use crate::prefetch::prefetch;
+use crate::policy::{Entries, Header};
 use crate::reclaim::{self, Pinned};
 use crate::sync::{MutexGuard, Ordering, fence};
 
@@ -39,6 +38,29 @@ pub(crate) struct Ends {
     pub(crate) idle: u64,
 }
 
+/// Entries as the policy sees them while it evicts: with the table, to ask for the bucket of whom it will take.
+struct Linked<'l> {
+    view: View<'l>,
+    table: &'l Table,
+}
+
+impl Entries for Linked<'_> {
+    #[inline]
+    fn header(&self, slot: u32) -> &Header {
+        self.view.header_of(slot)
+    }
+
+    #[inline]
+    fn prefetch(&self, slot: u32) {
+        self.view.prefetch(slot);
+    }
+
+    #[inline]
+    fn prefetch_place(&self, hash: u32) {
+        self.table.prefetch(hash);
+    }
+}
+
 /// What a write leaves to be done after its lock is released.
 #[derive(Debug)]
 #[must_use = "dead entries must be dropped after the unlock, not under it"]
@@ -49,13 +71,16 @@ pub(crate) struct Aftermath<K, V> {
     pub(crate) push: bool,
 }
 
+impl<K, V> Shard<K, V> {
+    /// Takes the lock.
+    #[inline]
+    pub(crate) fn lock(&self) -> Locked<'_, K, V> {
+        Locked { shard: self, state: self.state.lock(), dead: Vec::new() }
+    }
+}
+
 #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
 impl<'s, K, V> Locked<'s, K, V> {
-    #[inline]
-    pub(super) fn new(shard: &'s Shard<K, V>, state: MutexGuard<'s, State<K, V>>) -> Self {
-        Self { shard, state, dead: Vec::new() }
-    }
-
     #[inline]
     fn table(&self) -> &'s Table {
         // SAFETY: tables are replaced under the lock only, and freed after they were replaced.
@@ -102,15 +127,14 @@ impl<'s, K, V> Locked<'s, K, V> {
         self.view().header_of(id).hash
     }
 
-    /// Says that a key will be written soon.
+    /// Says that a new key will be admitted soon.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u32) {
-        self.table().prefetch(hash);
         self.state.policy.prefetch(hash);
     }
 
     /// Finds a key.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, hash: u32, is_key: impl Fn(&K) -> bool) -> Option<Spot> {
         let check = |id| is_key(&self.node(id).key).then_some(id);
         if let Some((place, id)) = self.table().locate(hash, check) {
@@ -212,13 +236,9 @@ impl<'s, K, V> Locked<'s, K, V> {
     /// Lets the policy choose an entry and unlinks it. None if there is nothing it may take. `newcomer` is in no table yet.
     #[inline]
     pub(crate) fn evict(&mut self, newcomer: Option<u32>) -> Option<u32> {
-        let view = self.view();
+        let view = Linked { view: self.view(), table: self.table() };
         let state = &mut *self.state;
         let id = state.policy.evict(&view)?;
-        let (candidate, victim) = state.policy.next_victims();
-        for next in [candidate, victim].into_iter().flatten() {
-            self.table().prefetch(view.header_of(next).hash);
-        }
         if newcomer == Some(id) {
             self.state.limbo.push(id);
         } else {
@@ -333,9 +353,6 @@ impl<'s, K, V> Locked<'s, K, V> {
             self.drain_step();
         }
         self.publish_load();
-        if let Some(next) = self.state.limbo.peek() {
-            prefetch(self.view().address(next));
-        }
         let push = self.state.limbo.unsealed() >= self.state.tend_at && self.tend();
         Aftermath { dead: self.dead, push }
     }

@@ -34,7 +34,7 @@ impl<K, V> Nodes<K, V> {
     #[inline]
     pub(crate) unsafe fn write(cells: &Cells, id: u32, node: Node<K, V>) {
         // SAFETY: the cell has the size and alignment of `Node<K, V>` and is the caller's alone.
-        unsafe { cells.address(id).cast::<Node<K, V>>().write(node) };
+        unsafe { cells.address::<Node<K, V>>(id).write(node) };
     }
 
     /// A shared view of a filled cell.
@@ -44,7 +44,7 @@ impl<K, V> Nodes<K, V> {
     /// id from the table (so that the cell, if unlinked meanwhile, waits in limbo).
     #[inline]
     pub(crate) unsafe fn get(cells: &Cells, id: u32) -> &Node<K, V> {
-        let node = cells.address(id).cast::<Node<K, V>>();
+        let node = cells.address::<Node<K, V>>(id);
         // SAFETY: the address of a cell is never null; said, so that `Option<&Node>` is not asked for it again.
         unsafe { std::hint::assert_unchecked(!node.is_null()) };
         // SAFETY: filled, by the caller's promise; filled cells are only read until they are taken out.
@@ -58,7 +58,7 @@ impl<K, V> Nodes<K, V> {
     #[inline]
     pub(crate) unsafe fn take(cells: &Cells, id: u32) -> (K, V) {
         // SAFETY: filled and ours; nobody reads these bytes as a node again before the next `write`.
-        let node = unsafe { cells.address(id).cast::<Node<K, V>>().read() };
+        let node = unsafe { cells.address::<Node<K, V>>(id).read() };
         (node.key, node.value)
     }
 }

@@ -10,13 +10,12 @@
 
 use std::marker::PhantomData;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use crossbeam_utils::CachePadded;
 
 use super::cells::{Allocator, Cells};
 use super::limbo::Limbo;
-use super::locked::Locked;
 use super::node::{Node, Nodes};
 use super::table::Table;
 use super::times::{Times, TimesTable};
@@ -39,27 +38,15 @@ pub(crate) struct Shard<K, V> {
     pub(super) draining: AtomicPtr<Table>,
     /// Odd while entries move from the draining table.
     pub(super) moves: AtomicU32,
-    /// What a read must do besides: `TIMED`, `COUNTED`.
-    flags: AtomicU8,
+    /// Whether `times` may hold anything: a read asks the clock only then.
+    timed: AtomicBool,
     pub(super) cells: Cells,
     pub(super) times: OnceLock<Box<TimesTable>>,
     /// This shard's part of the capacity, in weight.
     share: u64,
     pub(super) activity: Activity,
     pub(super) load: CachePadded<Load>,
-    state: CachePadded<Mutex<State<K, V>>>,
-}
-
-/// `times` may hold something: a read asks the clock.
-const TIMED: u8 = 1;
-/// Reads are counted.
-const COUNTED: u8 = 2;
-
-/// Features that a shard must know of.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Use {
-    pub(crate) weighted: bool,
-    pub(crate) counted: bool,
+    pub(super) state: CachePadded<Mutex<State<K, V>>>,
 }
 
 /// What other threads may know of the shard without its lock. Written under the lock.
@@ -107,19 +94,26 @@ pub(crate) struct Found<'g, K, V> {
     pub(crate) node: &'g Node<K, V>,
 }
 
+impl<K, V> Clone for Found<'_, K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for Found<'_, K, V> {}
+
 #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
 impl<K, V> Shard<K, V> {
     /// `share`: this shard's part of the capacity.
-    pub(crate) fn new(share: u64, usage: Use, seed: u64) -> Self {
-        let weighted = usage.weighted;
+    pub(crate) fn new(share: u64, weighted: bool, seed: u64) -> Self {
         let expected = if weighted || share == u64::MAX { 0 } else { share };
-        let (cells, allocator) = Cells::new(Node::<K, V>::LAYOUT, expected);
+        let (cells, allocator) = Cells::new(Node::<K, V>::LAYOUT);
         let table = Box::new(Table::for_entries(first_table(expected)));
         Self {
             table: AtomicPtr::new(Box::into_raw(table)),
             draining: AtomicPtr::new(std::ptr::null_mut()),
             moves: AtomicU32::new(0),
-            flags: AtomicU8::new(if usage.counted { COUNTED } else { 0 }),
+            timed: AtomicBool::new(false),
             cells,
             times: OnceLock::new(),
             share,
@@ -142,10 +136,18 @@ impl<K, V> Shard<K, V> {
         self.share
     }
 
+    /// What this shard may keep while others are over their share.
+    #[inline]
+    pub(crate) fn fair(&self) -> u64 {
+        self.share - self.share / 8
+    }
+
+    #[inline]
     pub(crate) fn entries(&self) -> usize {
         self.load.entries.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn weight(&self) -> u64 {
         self.load.weight.load(Ordering::Relaxed)
     }
@@ -153,18 +155,12 @@ impl<K, V> Shard<K, V> {
     /// Whether a reader must ask the clock.
     #[inline]
     pub(crate) fn timed(&self) -> bool {
-        self.flags.load(Ordering::Relaxed) & TIMED != 0
+        self.timed.load(Ordering::Relaxed)
     }
 
     /// From now on, reads ask the clock. The caller holds the lock.
     pub(super) fn set_timed(&self) {
-        self.flags.store(self.flags.load(Ordering::Relaxed) | TIMED, Ordering::Relaxed);
-    }
-
-    /// Whether a read has nothing to do but to find.
-    #[inline]
-    pub(crate) fn is_plain(&self) -> bool {
-        self.flags.load(Ordering::Relaxed) == 0
+        self.timed.store(true, Ordering::Relaxed);
     }
 
     /// Deadlines of a cell, if it has any.
@@ -180,10 +176,14 @@ impl<K, V> Shard<K, V> {
         unsafe { Nodes::<K, V>::get(&self.cells, id) }
     }
 
-    /// Records a hit for the policy.
+    /// Records a hit for the policy. If the entry can't expire, further hits need not come here.
     #[inline]
-    pub(crate) fn touch(&self, header: &Header) {
-        header.touch(&self.activity);
+    pub(crate) fn touch(&self, id: u32, header: &Header, counted: bool) {
+        if self.timed() && self.times(id).is_some_and(|times| times.end() != 0) {
+            header.touch(&self.activity);
+        } else {
+            header.settle(counted, &self.activity);
+        }
     }
 
     #[inline]
@@ -273,12 +273,6 @@ impl<K, V> Shard<K, V> {
         self.table(pin)
             .find(hash, check)
             .or_else(|| self.draining(pin).and_then(|draining| draining.find(hash, check)))
-    }
-
-    /// Takes the lock.
-    #[inline]
-    pub(crate) fn lock(&self) -> Locked<'_, K, V> {
-        Locked::new(self, self.state.lock())
     }
 }
 

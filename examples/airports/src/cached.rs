@@ -138,6 +138,16 @@ impl Caches {
         }
     }
 
+    /// Forgets everything: nobody knows what a write has done that failed, or that was not waited for.
+    pub fn in_doubt(&self) {
+        for version in &self.versions {
+            version.fetch_add(1, Ordering::AcqRel);
+        }
+        if let Some(airports) = &self.airports {
+            airports.invalidate_all();
+        }
+    }
+
     /// Name, statistics and number of entries of each cache.
     #[must_use]
     pub fn stats(&self) -> Vec<(&'static str, Stats, u64)> {

@@ -13,7 +13,7 @@ pub struct Config {
     #[arg(long, env = "AIRPORTS_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
     /// `sqlite:FILE`, made and filled if missing, or `postgres://…`.
-    #[arg(long, env = "AIRPORTS_DATABASE", default_value = "sqlite:airports.sqlite")]
+    #[arg(long, env = "AIRPORTS_DATABASE", default_value = "sqlite:airports.sqlite", hide_env_values = true)]
     pub database: String,
     /// Most connections to the database.
     #[arg(long, env = "AIRPORTS_MAX_CONNECTIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
@@ -22,21 +22,32 @@ pub struct Config {
     #[arg(long, env = "AIRPORTS_CACHE_CAPACITY", default_value_t = 50_000)]
     pub cache_capacity: u64,
     /// How long an answer is cached, for example `10m`.
-    #[arg(long, env = "AIRPORTS_TTL", default_value = "10m", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "AIRPORTS_TTL", default_value = "10m", value_parser = positive)]
     pub ttl: Duration,
     /// How long "there is no such airport" is cached.
     #[arg(long, env = "AIRPORTS_NEGATIVE_TTL", default_value = "30s", value_parser = humantime::parse_duration)]
     pub negative_ttl: Duration,
     /// How long a caller may wait for a connection.
-    #[arg(long, env = "AIRPORTS_ACQUIRE_TIMEOUT", default_value = "3s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "AIRPORTS_ACQUIRE_TIMEOUT", default_value = "3s", value_parser = positive)]
     pub acquire_timeout: Duration,
     /// How long a request may take in all.
-    #[arg(long, env = "AIRPORTS_REQUEST_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "AIRPORTS_REQUEST_TIMEOUT", default_value = "10s", value_parser = positive)]
     pub request_timeout: Duration,
     /// Requests served at once; more are answered 503.
-    #[arg(long, env = "AIRPORTS_MAX_REQUESTS", default_value_t = 1024)]
+    #[arg(long, env = "AIRPORTS_MAX_REQUESTS", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_requests: u16,
+    /// How long a client may take to send a head or a body, and keep a connection without using it.
+    #[arg(long, env = "AIRPORTS_SLOW_CLIENT", default_value = "10s", value_parser = positive)]
+    pub slow_client: Duration,
     /// Bearer token for PUT and DELETE; without one they are off.
     #[arg(long, env = "AIRPORTS_ADMIN_TOKEN", hide_env_values = true)]
     pub admin_token: Option<String>,
+}
+
+fn positive(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("must be longer than nothing".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
 }

@@ -10,6 +10,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Router, error_handling::HandleErrorLayer};
 use tower::ServiceBuilder;
+use tower::limit::GlobalConcurrencyLimitLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
@@ -27,7 +28,8 @@ pub fn around(router: Router, app: Arc<App>, config: &Config) -> Router {
     let guarded = ServiceBuilder::new()
         .layer(HandleErrorLayer::new(refused))
         .load_shed()
-        .concurrency_limit(usize::from(config.max_requests))
+        // One limit for all routes: the router puts a copy of every layer around each of them.
+        .layer(GlobalConcurrencyLimitLayer::new(usize::from(config.max_requests)))
         .timeout(config.request_timeout);
     let outer = ServiceBuilder::new()
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))

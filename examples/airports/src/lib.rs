@@ -5,11 +5,12 @@
 //! - [`store`]: every statement, through a pool, on SQLite or PostgreSQL.
 //! - [`cached`]: the caches, and what a write invalidates.
 //! - [`routes`]: the handlers. [`problem`]: errors as RFC 9457 documents. [`layers`]: the middleware.
-//! - [`serve`]: from a configuration to a running server, and its clean end.
+//! - [`serve`]: from a configuration to a running server, and its clean end. [`connections`]: what it accepts.
 
 pub mod airport;
 pub mod cached;
 pub mod config;
+pub mod connections;
 pub mod import;
 pub mod layers;
 pub mod metrics;

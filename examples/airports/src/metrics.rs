@@ -30,6 +30,11 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
+    /// Folds the samples since the last time into the histograms; without it, or a scrape, they would heap up.
+    pub fn fold(&self) {
+        self.handle.run_upkeep();
+    }
+
     /// Counts a request.
     pub fn request(&self, route: &str, status: u16, took: Duration) {
         with_local_recorder(&self.recorder, || {

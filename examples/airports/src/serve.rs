@@ -15,10 +15,13 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::routes::App;
 use crate::store::Store;
-use crate::{import, layers, routes};
+use crate::{connections, import, layers, routes};
 
 /// How long requests in progress may take after the signal to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often the samples of the metrics are folded.
+const FOLD_EVERY: Duration = Duration::from_secs(5);
 
 /// A service that listens and does not serve yet.
 #[derive(Debug)]
@@ -27,6 +30,7 @@ pub struct Service {
     router: Router,
     app: Arc<App>,
     address: SocketAddr,
+    slow_client: Duration,
 }
 
 impl Service {
@@ -43,13 +47,14 @@ impl Service {
             metrics: Metrics::default(),
             admin_token: config.admin_token.clone().filter(|token| !token.is_empty()),
             max_age: config.ttl.as_secs(),
+            slow_client: config.slow_client,
         });
         let router = layers::around(routes::router(Arc::clone(&app)), Arc::clone(&app), config);
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("listening on {}", config.listen))?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, router, app, address })
+        Ok(Self { listener, router, app, address, slow_client: config.slow_client })
     }
 
     /// Where it listens.
@@ -59,10 +64,7 @@ impl Service {
     }
 
     /// Serves until `stop` resolves; then lets requests in progress end, for a while, and closes the pool.
-    ///
-    /// # Errors
-    /// If serving fails.
-    pub async fn run_until(self, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+    pub async fn run_until(self, stop: impl Future<Output = ()> + Send + 'static) {
         let (stopping, stopped) = oneshot::channel();
         let signal = async move {
             stop.await;
@@ -70,18 +72,26 @@ impl Service {
             // Nobody listens if serving ended first.
             let _ended = stopping.send(());
         };
-        let serving = axum::serve(self.listener, self.router).with_graceful_shutdown(signal).into_future();
+        let serving = connections::serve(self.listener, self.router, self.slow_client, signal);
         let deadline = async {
             let _stop = stopped.await;
             tokio::time::sleep(STOP_WITHIN).await;
         };
         tokio::select! {
-            result = serving => result.context("serving")?,
+            () = serving => {}
+            () = fold(&self.app.metrics) => {}
             () = deadline => tracing::warn!("requests in progress were cut off after {STOP_WITHIN:?}"),
         }
         let left = self.app.store.close(Duration::from_secs(2)).await;
         tracing::info!(left, "stopped");
-        Ok(())
+    }
+}
+
+async fn fold(metrics: &Metrics) {
+    let mut ticks = tokio::time::interval(FOLD_EVERY);
+    loop {
+        ticks.tick().await;
+        metrics.fold();
     }
 }
 
@@ -117,10 +127,10 @@ async fn prepare(store: &Store) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The address without its password, for logs.
-fn without_password(database: &str) -> String {
-    match (database.find("://"), database.rfind('@')) {
-        (Some(scheme), Some(at)) => format!("{}://…{}", &database[..scheme], &database[at..]),
-        _ => database.to_owned(),
-    }
+/// The address without its password, for logs: neither before the host nor among the parameters.
+fn without_password(database: &str) -> &str {
+    let Some((scheme, rest)) = database.split_once("://") else { return database };
+    let place = rest.split('?').next().unwrap_or(rest);
+    let host = place.rsplit('@').next().unwrap_or(place);
+    if scheme.starts_with("postgres") { host } else { database }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use millpond_pool::managers::{SqlxPostgres, SqlxSqlite};
 use millpond_pool::{Guard, Pool, Stats};
 use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::PgDatabaseError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Connection, QueryBuilder};
 
@@ -77,14 +78,30 @@ pub fn is_outage(error: &sqlx::Error) -> bool {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
             true
         }
-        // Class 57: shutting down, starting up, terminated by the administrator. 53: out of resources. 08: connection.
-        // SQLite: 5 busy, 6 locked.
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            ["57", "53", "08"].iter().any(|class| code.starts_with(class)) || code == "5" || code == "6"
-        }),
+        sqlx::Error::Database(error) => {
+            if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
+                // Class 57: shutting down, starting up, terminated by the administrator. 53: out of resources.
+                // 08: connection. 40: rolled back because of others. 25006: a standby, which takes no writes.
+                let code = error.code();
+                return code == "25006"
+                    || ["57", "53", "08", "40"].iter().any(|class| code.starts_with(class));
+            }
+            // The low byte of an extended code is what kind it is.
+            let code = error.code().and_then(|code| code.parse::<u32>().ok());
+            code.is_some_and(|code| SQLITE_OUTAGES.contains(&(code & 0xff)))
+        }
         _ => false,
     }
 }
+
+/// Busy, locked, read-only, I/O error, full, cannot open.
+const SQLITE_OUTAGES: [u32; 6] = [5, 6, 8, 10, 13, 14];
+
+// One write at a time, with what it reads first: no other can come between the row it finds and the row it leaves, also
+// where there is no row to lock. SQLite's ordinary BEGIN would take the lock only at the first write, and then refuse
+// those who have read before others wrote.
+const SQLITE_BEGIN: &str = "BEGIN IMMEDIATE";
+const POSTGRES_BEGIN: &str = "BEGIN; SELECT pg_advisory_xact_lock(28298)";
 
 const CREATE: [&str; 2] = [
     "CREATE TABLE IF NOT EXISTS airports (
@@ -141,10 +158,23 @@ impl Store {
     /// If the database refuses.
     pub async fn create(&self) -> Result<(), Error> {
         on!(self, |connection| {
-            for statement in CREATE {
-                sqlx::query(statement).execute(&mut *connection).await?;
+            // Looks first: a database that can't be written is served all the same.
+            if sqlx::query("SELECT 1 FROM airports LIMIT 1").execute(&mut *connection).await.is_err() {
+                let mut transaction = connection.begin_with(self.begin()).await?;
+                for statement in CREATE {
+                    sqlx::query(statement).execute(&mut *transaction).await?;
+                }
+                transaction.commit().await?;
             }
         })
+    }
+
+    /// The statement that begins a transaction which writes.
+    fn begin(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => SQLITE_BEGIN,
+            Self::Postgres(_) => POSTGRES_BEGIN,
+        }
     }
 
     /// How many airports there are.
@@ -163,7 +193,7 @@ impl Store {
     /// If the database refuses.
     pub async fn fill(&self, airports: &[Airport], progress: impl Fn(u64)) -> Result<(), Error> {
         on!(self, |connection| {
-            let mut transaction = connection.begin().await?;
+            let mut transaction = connection.begin_with(self.begin()).await?;
             for batch in airports.chunks(BATCH) {
                 let mut query = QueryBuilder::new(INSERT);
                 query.push_values(batch, |mut row, airport| {
@@ -242,7 +272,7 @@ impl Store {
     /// If the database does not answer.
     pub async fn put(&self, airport: &Airport) -> Result<Option<Airport>, Error> {
         on!(self, |connection| {
-            let mut transaction = connection.begin().await?;
+            let mut transaction = connection.begin_with(self.begin()).await?;
             let before = sqlx::query_as("SELECT * FROM airports WHERE icao = $1")
                 .bind(&airport.icao)
                 .fetch_optional(&mut *transaction)

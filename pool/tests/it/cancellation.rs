@@ -13,39 +13,45 @@ const ACTS: [Act; 5] = [Act::Work, Act::Fail, Act::Hang, Act::Panic, Act::Slow];
 async fn t01_nothing_is_lost_whatever_the_steps_do() {
     for connect in ACTS {
         for validate in ACTS {
-            for polls in 0..4 {
-                let (pool, control) = pool(|b| {
-                    let b = b.validation_bypass(Duration::ZERO).connect_timeout(Duration::from_secs(1));
-                    b.validation_timeout(Duration::from_secs(1))
-                });
-                // One idle connection that will need its check.
-                drop(pool.get().await.unwrap());
-                control.connect.set(connect);
-                control.validate.set(validate);
-                let mut callers: Vec<_> = (0..4).map(|_| Box::pin(pool.get().fuse())).collect();
-                for _ in 0..polls {
-                    for caller in &mut callers {
-                        let _ = futures::poll!(caller);
-                    }
-                    settle().await;
+            for reset in ACTS {
+                for polls in 0..4 {
+                    leave_in_the_middle(connect, validate, reset, polls).await;
                 }
-                drop(callers);
-                control.connect.set(Act::Work);
-                control.validate.set(Act::Work);
-                let held = (pool.get().await.unwrap(), pool.get().await.unwrap());
-                assert!(control.most() <= 2, "T3: {connect:?} {validate:?} {polls}");
-                drop(held);
-                settle().await;
-                let status = pool.stats().status;
-                assert_eq!(
-                    (status.in_use, status.checking, status.waiting),
-                    (0, 0, 0),
-                    "{connect:?} {validate:?} {polls}"
-                );
-                pool.check_invariants();
             }
         }
     }
+}
+
+async fn leave_in_the_middle(connect: Act, validate: Act, reset: Act, polls: usize) {
+    let case = format!("{connect:?} {validate:?} {reset:?} {polls}");
+    let (pool, control) = pool(|b| {
+        let b = b.validation_bypass(Duration::ZERO).connect_timeout(Duration::from_secs(1));
+        b.validation_timeout(Duration::from_secs(1))
+    });
+    // One connection that is to be reset, or will need its check.
+    control.on_return.set(Act::Slow);
+    control.reset.set(reset);
+    drop(pool.get().await.unwrap());
+    control.connect.set(connect);
+    control.validate.set(validate);
+    let mut callers: Vec<_> = (0..4).map(|_| Box::pin(pool.get().fuse())).collect();
+    for _ in 0..polls {
+        for caller in &mut callers {
+            let _ = futures::poll!(caller);
+        }
+        settle().await;
+    }
+    drop(callers);
+    control.connect.set(Act::Work);
+    control.validate.set(Act::Work);
+    control.reset.set(Act::Work);
+    let held = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    assert!(control.most() <= 2, "T3: {case}");
+    drop(held);
+    settle().await;
+    let status = pool.stats().status;
+    assert_eq!((status.in_use, status.checking, status.waiting), (0, 0, 0), "{case}");
+    pool.check_invariants();
 }
 
 /// A connect goes on when its caller leaves, and serves the next.

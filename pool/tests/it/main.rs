@@ -6,6 +6,7 @@ mod cancellation;
 mod close;
 mod fairness;
 mod maintenance;
+mod model;
 mod outage;
 mod panics;
 #[cfg(feature = "sqlx-postgres")]

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, PathRejection};
-use axum::extract::{Path, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::App;
 use crate::airport::{self, AirportInput};
 use crate::problem::Problem;
+use crate::store;
 
 fn authorize(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(token) = &app.admin_token else {
@@ -20,28 +22,64 @@ fn authorize(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
             "writing is off: the service was started without --admin-token",
         ));
     };
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-    // Takes the same time whichever byte differs.
-    if bool::from(given.as_bytes().ct_eq(token.as_bytes())) {
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+    // Takes the same time whichever byte differs; of digests, so that the length does not show either.
+    let same = given.is_some_and(|given| Sha256::digest(given).ct_eq(&Sha256::digest(token)).into());
+    if same {
         return Ok(());
     }
     Err(Problem::new(StatusCode::UNAUTHORIZED, "a valid bearer token is needed"))
 }
 
+/// The token; the name of the scheme may be in any case (RFC 9110, 11.1).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+}
+
+/// Reads the body, for as long as it may take.
+async fn body(app: &App, request: Request) -> Result<AirportInput, Problem> {
+    match tokio::time::timeout(app.slow_client, Json::from_request(request, &())).await {
+        Ok(body) => Ok(body?.0),
+        Err(_elapsed) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive")),
+    }
+}
+
+/// Runs a write and what follows from it to the end, also when the client leaves in the middle: the caches must hear of it.
+async fn to_the_end<T: Send + 'static>(
+    app: Arc<App>,
+    write: impl Future<Output = Result<T, store::Error>> + Send + 'static,
+) -> Result<T, Problem> {
+    let written = tokio::spawn(async move {
+        let result = write.await;
+        if result.is_err() {
+            // It may have been committed before the connection broke.
+            app.caches.in_doubt();
+        }
+        result
+    });
+    Ok(written.await.map_err(|error| Problem::internal(&error))??)
+}
+
 pub(super) async fn put(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Json<AirportInput>, JsonRejection>,
+    request: Request,
 ) -> Result<Response, Problem> {
-    authorize(&app, &headers)?;
+    authorize(&app, request.headers())?;
     let icao = airport::icao(&path?.0).map_err(Problem::bad_request)?;
-    let airport = body?.0.validate(&icao).map_err(Problem::invalid)?;
-    let before = app.store.put(&airport).await?;
-    let old_country = before.as_ref().map_or(airport.country.as_str(), |before| before.country.as_str());
-    app.caches.written(&icao, &[old_country, &airport.country]);
-    let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    let airport = body(&app, request).await?.validate(&icao).map_err(Problem::invalid)?;
+    let write = {
+        let (app, airport) = (Arc::clone(&app), airport.clone());
+        async move {
+            let before = app.store.put(&airport).await?;
+            let old = before.as_ref().map_or(airport.country.as_str(), |before| before.country.as_str());
+            app.caches.written(&airport.icao, &[old, &airport.country]);
+            Ok(before.is_some())
+        }
+    };
+    let replaced = to_the_end(app, write).await?;
+    let status = if replaced { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(airport)).into_response())
 }
 
@@ -52,9 +90,18 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     authorize(&app, &headers)?;
     let icao = airport::icao(&path?.0).map_err(Problem::bad_request)?;
-    let Some(gone) = app.store.delete(&icao).await? else {
-        return Err(Problem::new(StatusCode::NOT_FOUND, format!("there is no airport {icao}")));
+    let write = {
+        let (app, icao) = (Arc::clone(&app), icao.clone());
+        async move {
+            let gone = app.store.delete(&icao).await?;
+            // Also where there was nothing: it may have been removed behind our back.
+            let country = gone.as_ref().map(|gone| gone.country.as_str());
+            app.caches.written(&icao, country.as_slice());
+            Ok(gone.is_some())
+        }
     };
-    app.caches.written(&icao, &[&gone.country]);
-    Ok(StatusCode::NO_CONTENT)
+    if to_the_end(app, write).await? {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(Problem::new(StatusCode::NOT_FOUND, format!("there is no airport {icao}")))
 }

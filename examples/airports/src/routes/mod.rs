@@ -6,6 +6,7 @@ mod ops;
 mod read;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -29,6 +30,8 @@ pub struct App {
     pub admin_token: Option<String>,
     /// Seconds for `Cache-Control`.
     pub max_age: u64,
+    /// How long a body may take to arrive.
+    pub slow_client: Duration,
 }
 
 /// All routes.

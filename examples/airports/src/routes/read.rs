@@ -71,6 +71,10 @@ pub(super) async fn list(
     if !(1..=MOST_LIMIT).contains(&limit) {
         return Err(Problem::bad_request(format!("limit: must be between 1 and {MOST_LIMIT}")));
     }
+    // What it decodes to where the bytes are not UTF-8.
+    if query.q.as_ref().is_some_and(|text| text.contains(char::REPLACEMENT_CHARACTER)) {
+        return Err(Problem::bad_request("q: is not UTF-8"));
+    }
     let text = query.q.map(|text| text.trim().to_lowercase()).filter(|text| !text.is_empty());
     if text.as_ref().is_some_and(|text| text.chars().count() > LONGEST_TEXT || text.contains('\0')) {
         return Err(Problem::bad_request(format!(

@@ -2,5 +2,9 @@
 
 mod behaviour;
 mod faults;
+mod files;
+mod limits;
+mod paging;
 mod support;
+mod writes;
 mod wrong_input;

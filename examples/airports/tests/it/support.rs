@@ -1,6 +1,6 @@
 //! A running service, and a client for it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use airports::config::Config;
 use airports::serve::Service;
@@ -17,7 +17,7 @@ pub(crate) struct Running {
     pub(crate) url: String,
     client: Client,
     stop: Option<oneshot::Sender<()>>,
-    serving: JoinHandle<anyhow::Result<()>>,
+    serving: JoinHandle<()>,
     _folder: TempDir,
 }
 
@@ -68,6 +68,15 @@ impl Running {
 
     pub(crate) async fn stop(mut self) {
         self.stop.take().unwrap().send(()).unwrap();
-        self.serving.await.unwrap().unwrap();
+        self.serving.await.unwrap();
+    }
+}
+
+/// Asks until it is so; fails after ten seconds.
+pub(crate) async fn poll_until(so: impl AsyncFn() -> bool) {
+    let began = Instant::now();
+    while !so().await {
+        assert!(began.elapsed() < Duration::from_secs(10), "it did not become so");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

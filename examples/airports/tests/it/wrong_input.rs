@@ -25,6 +25,22 @@ async fn wrong_requests_are_4xx_with_a_reason() {
         ("/airports?nosuch=1", 400),
         ("/airports?limit=1&limit=2", 400),
         ("/airports?q=%00", 400),
+        ("/airports?q=%FF", 400),
+        ("/airports?limit=", 400),
+        ("/airports?country=", 400),
+        ("/airports?country=%C3%89S", 400),
+        ("/airports?q=a&q=b", 400),
+        ("/airports/", 404),
+        ("/airports/KJFK/", 404),
+        ("/airports/%2e%2e%2fetc", 400),
+        ("/airports/..%5C..%5Cx", 400),
+        ("/airports/KJF%C3%89", 400),
+        ("/airports/%F0%9F%9B%AB", 400),
+        ("/airports/KJFK/nearest?n=", 400),
+        ("/airports/KJFK/nearest?n=1&n=2", 400),
+        ("/airports/KJFK/nearest?n=1e1", 400),
+        ("/airports/KJFK/nearest?limit=1", 400),
+        ("/airports/JFK/nearest", 400),
         ("/airports/KJFK/nearest?n=0", 400),
         ("/airports/KJFK/nearest?n=51", 400),
         ("/airports/KJFK/nearest?n=18446744073709551616", 400),
@@ -50,6 +66,20 @@ async fn wrong_requests_are_4xx_with_a_reason() {
         let response = service.request(method, "/airports/KJFK").send().await.unwrap();
         assert_eq!(response.status(), 405);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let allowed = response.headers()["allow"].to_str().unwrap();
+        assert!(["GET", "HEAD", "PUT", "DELETE"].iter().all(|method| allowed.contains(method)), "{allowed}");
+    }
+    let options = service.request(Method::OPTIONS, "/airports").send().await.unwrap();
+    assert_eq!((options.status().as_u16(), &options.headers()["allow"]), (405, &"GET,HEAD".parse().unwrap()));
+    for path in ["/airports/KJFK", "/airports?limit=3", "/airports/KJFK/nearest", "/health", "/airports/ZZ9Z"]
+    {
+        let (get, head) =
+            (service.get(path).await, service.request(Method::HEAD, path).send().await.unwrap());
+        assert_eq!(head.status(), get.status(), "{path}");
+        for name in ["content-type", "content-length", "etag", "cache-control"] {
+            assert_eq!(head.headers().get(name), get.headers().get(name), "{path}: {name}");
+        }
+        assert!(head.bytes().await.unwrap().is_empty(), "{path}");
     }
     service.stop().await;
 }
