@@ -1,7 +1,7 @@
 //! All commands one after the other, on one page, and their figures beside the targets.
 //!
 //! - [`plan`]: which command lines. [`results`]: runs them. [`exhibit`], [`chart`]: tables and what is drawn of them.
-//! - [`targets`]: what is to be reached. [`figure`]: what was.
+//! - [`targets`]: what is to be reached. [`figure`]: what was. [`verdict`]: both side by side.
 //! - [`machine`], [`page`], [`markdown`]: what is written.
 
 mod chart;
@@ -13,6 +13,7 @@ mod page;
 mod plan;
 mod results;
 mod targets;
+mod verdict;
 
 use std::path::{Path, PathBuf};
 
@@ -54,7 +55,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             exhibit.section.print();
         }
     });
-    let targets = figure::against_targets(&results);
+    let targets = verdict::against_targets(&results);
     targets.print();
     let machine = machine::describe(&command(args));
     write(&args.out, &page::page(&machine, &targets, &chapters))?;
