@@ -5,7 +5,7 @@
 //! missing from a cache that was ever full; it may never be an old, an expired or a foreign one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use millpond_cache::{Cache, ManualClock, RemovalCause};
@@ -99,7 +99,7 @@ pub(crate) struct Model {
     cache: Cache<u64, Stored, Choice>,
     census: Census,
     clock: Arc<ManualClock>,
-    log: Arc<Mutex<Vec<(u64, Val, RemovalCause)>>>,
+    log: Arc<parking_lot::Mutex<Vec<(u64, Val, RemovalCause)>>>,
     now: u64,
     next: u64,
     max: u64,
@@ -112,7 +112,7 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn new(config: Config) -> Self {
         let clock = Arc::new(ManualClock::new());
-        let log = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::new(parking_lot::Mutex::new(Vec::new()));
         let mut builder = Cache::builder()
             .clock(Arc::clone(&clock))
             .shards(config.shards)
@@ -136,8 +136,7 @@ impl Model {
         }
         if config.listener {
             let log = Arc::clone(&log);
-            builder =
-                builder.eviction_listener(move |&k, v, cause| log.lock().unwrap().push((k, v.0, cause)));
+            builder = builder.eviction_listener(move |&k, v, cause| log.lock().push((k, v.0, cause)));
         }
         if config.stats {
             builder = builder.record_stats();
@@ -366,7 +365,7 @@ impl Model {
 
     /// Every report must be of a value that was there before this step or written in it, with a cause that fits.
     fn read_log(&mut self, before: &HashMap<u64, Entry>, explicit: Option<Entry>, cleared: bool) {
-        for (key, value, cause) in std::mem::take(&mut *self.log.lock().unwrap()) {
+        for (key, value, cause) in std::mem::take(&mut *self.log.lock()) {
             let was = before.get(&key).filter(|entry| entry.value == value);
             let is = self.entries.get(&key).filter(|entry| entry.value == value);
             let dead = was.or(is).is_some_and(|entry| !entry.alive(self.now));
