@@ -80,9 +80,21 @@ bench *args:
 memory *args:
     cargo run --release -p millpond-bench -- memory {{args}}
 
+# Instructions for one operation beside other caches. Needs valgrind.
+instructions *args:
+    cargo run --release -p millpond-bench -- instructions {{args}}
+
 # Time per operation beside other caches, as ratios; `just throughput --help` for workloads and threads.
 throughput *args:
     cargo run --release -p millpond-bench -- throughput {{args}}
+
+# All of them on one page with charts (target/report) and in docs/benchmarks.md, and the figures beside the targets.
+report *args:
+    cargo run --release -p millpond-bench -- report {{args}}
+
+# The primitives of cache, policy and pool alone, by criterion; `just bench hit` runs those that are called so.
+bench *args:
+    cargo bench -p millpond-bench -- {{args}}
 
 # The slow proofs, each where its tools are.
 deep: loom miri sanitize fuzz
