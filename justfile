@@ -56,10 +56,6 @@ hit-ratio *args:
 latency *args:
     cargo run --release -p millpond-bench -- latency {{args}}
 
-# Instructions per operation beside other caches, the same on a busy machine. Needs valgrind.
-instructions *args:
-    cargo run --release -p millpond-bench -- instructions {{args}}
-
 # The longest pause of one insert while a cache grows.
 growth *args:
     cargo run --release -p millpond-bench -- growth {{args}}
@@ -67,14 +63,6 @@ growth *args:
 # Entries over capacity, seen by a thread that looks while others write.
 bound *args:
     cargo run --release -p millpond-bench -- bound {{args}}
-
-# All of these on one page with charts, and the figures beside the targets; writes docs/benchmarks.md. Needs a quiet machine.
-report *args:
-    cargo run --release -p millpond-bench -- report {{args}}
-
-# The primitives under criterion; `just bench --bench pool` for one file.
-bench *args:
-    cargo bench -p millpond-bench {{args}}
 
 # Bytes per entry beside other caches.
 memory *args:
