@@ -56,10 +56,6 @@ hit-ratio *args:
 latency *args:
     cargo run --release -p millpond-bench -- latency {{args}}
 
-# Instructions per operation beside other caches, the same on a busy machine. Needs valgrind.
-instructions *args:
-    cargo run --release -p millpond-bench -- instructions {{args}}
-
 # The longest pause of one insert while a cache grows.
 growth *args:
     cargo run --release -p millpond-bench -- growth {{args}}
@@ -68,21 +64,25 @@ growth *args:
 bound *args:
     cargo run --release -p millpond-bench -- bound {{args}}
 
-# All of these on one page with charts, and the figures beside the targets; writes docs/benchmarks.md. Needs a quiet machine.
-report *args:
-    cargo run --release -p millpond-bench -- report {{args}}
-
-# The primitives under criterion; `just bench --bench pool` for one file.
-bench *args:
-    cargo bench -p millpond-bench {{args}}
-
 # Bytes per entry beside other caches.
 memory *args:
     cargo run --release -p millpond-bench -- memory {{args}}
 
+# Instructions for one operation beside other caches. Needs valgrind.
+instructions *args:
+    cargo run --release -p millpond-bench -- instructions {{args}}
+
 # Time per operation beside other caches, as ratios; `just throughput --help` for workloads and threads.
 throughput *args:
     cargo run --release -p millpond-bench -- throughput {{args}}
+
+# All of them on one page with charts (target/report) and in docs/benchmarks.md, and the figures beside the targets.
+report *args:
+    cargo run --release -p millpond-bench -- report {{args}}
+
+# The primitives of cache, policy and pool alone, by criterion; `just bench hit` runs those that are called so.
+bench *args:
+    cargo bench -p millpond-bench -- {{args}}
 
 # The slow proofs, each where its tools are.
 deep: loom shuttle miri sanitize fuzz

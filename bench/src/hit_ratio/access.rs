@@ -15,6 +15,8 @@ pub struct Setup {
     pub shards: Option<usize>,
     /// Keys in the trace.
     pub distinct: usize,
+    /// Mean size of a key in bytes; 1 where entries are counted.
+    pub mean_size: u64,
 }
 
 impl Setup {

@@ -105,7 +105,10 @@ fn load(source: &Source, args: &Args, progress: &ProgressBar) -> anyhow::Result<
         progress.set_message(format!("{source}: reading, {read} requests"));
         progress.tick();
     });
-    let loaded = loaded.with_context(|| format!("in trace {source}"))?;
+    let loaded = loaded.with_context(|| match source.read_as() {
+        Some(format) => format!("in trace {source}, read as {format} (--format says how else)"),
+        None => format!("in trace {source}"),
+    })?;
     anyhow::ensure!(!loaded.is_empty(), "trace {source} is empty");
     anyhow::ensure!(!args.byte || !loaded.sizes.is_empty(), "trace {source} has no sizes: --byte needs them");
     Ok(loaded)
@@ -136,6 +139,7 @@ fn ratio(
             seed: args.seed + seed,
             shards: args.shards,
             distinct: trace.distinct(),
+            mean_size: if args.byte { (footprint(trace) / trace.distinct() as u64).max(1) } else { 1 },
         };
         let tally = subject.run(trace, setup, &mut |requests| progress.inc(requests))?;
         let Some(tally) = tally else { return Ok(None) };
@@ -144,16 +148,17 @@ fn ratio(
     Ok(Some(Ratio::of(&tallies)))
 }
 
+/// What all keys together take, each at its largest.
+fn footprint(trace: &Loaded) -> u64 {
+    let mut largest = vec![0; trace.distinct()];
+    for (request, &id) in trace.ids.iter().enumerate() {
+        largest[id as usize] = trace.size(request).max(largest[id as usize]);
+    }
+    largest.iter().copied().map(u64::from).sum()
+}
+
 fn default_capacities(trace: &Loaded, byte: bool) -> Vec<u64> {
-    let all: u64 = if byte {
-        let mut largest = vec![0; trace.distinct()];
-        for (request, &id) in trace.ids.iter().enumerate() {
-            largest[id as usize] = trace.size(request).max(largest[id as usize]);
-        }
-        largest.iter().copied().map(u64::from).sum()
-    } else {
-        trace.distinct() as u64
-    };
+    let all = if byte { footprint(trace) } else { trace.distinct() as u64 };
     let mut capacities: Vec<u64> =
         DEFAULT_CAPACITIES.iter().map(|part| ((all as f64 * part) as u64).max(10)).collect();
     capacities.dedup();

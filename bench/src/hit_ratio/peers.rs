@@ -93,7 +93,8 @@ impl QuickCache {
     /// An empty cache.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        let estimate = entries(&setup).min(setup.distinct);
+        let room = usize::try_from(setup.capacity / setup.mean_size).unwrap_or(usize::MAX);
+        let estimate = room.clamp(1, setup.distinct.max(1));
         let lifecycle = quick_cache::sync::DefaultLifecycle::default();
         Self(quick_cache::sync::Cache::with(estimate, setup.capacity, BySize, setup.hasher(), lifecycle))
     }

@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn weighted_lru_stays_within_its_bytes() {
-        let setup = Setup { capacity: 10, byte: true, seed: 1, shards: None, distinct: 5 };
+        let setup = Setup { capacity: 10, byte: true, seed: 1, shards: None, distinct: 5, mean_size: 6 };
         let mut lru = WeightedLru::new(setup);
         assert!(!lru.access(1, 6) && !lru.access(2, 4) && lru.access(1, 6));
         assert!(!lru.access(3, 4), "evicts 2, the older");

@@ -8,7 +8,7 @@ use std::io::BufRead;
 use anyhow::Context as _;
 
 use super::columns::{Column, Columns};
-use super::{Request, Requests, hash_of};
+use super::{Request, Requests, hash_of, size_of};
 
 /// Reads the format.
 ///
@@ -36,9 +36,12 @@ pub fn read(input: Box<dyn BufRead>, columns: &Columns) -> anyhow::Result<Reques
                 fields.get(index).with_context(|| format!("line {}: no column {}", line + 1, index + 1))
             };
             let key = hash_of(*field(key)?);
-            // Logs write `-` for no bytes.
-            let size = size.map(field).transpose()?.map_or(1, |size| size.parse().unwrap_or(1));
-            Ok(Some(Request { key, size: size.max(1) }))
+            let size = match size.map(field).transpose()? {
+                // Logs write `-` for no bytes.
+                None | Some(&"-") => 1,
+                Some(size) => size_of(size).with_context(|| format!("line {}", line + 1))?,
+            };
+            Ok(Some(Request { key, size }))
         };
         parse().transpose()
     })))
@@ -96,6 +99,14 @@ mod tests {
         let requests = requests.unwrap();
         assert_eq!(requests[0].key, requests[1].key);
         assert_eq!((requests[0].size, requests[1].size), (2326, 1));
+    }
+
+    #[test]
+    fn what_is_no_size_is_an_error() {
+        let columns = Columns { size: Some("5".parse().unwrap()), ..Columns::default() };
+        let mut requests = read(Box::new(Cursor::new(LINE)), &columns).unwrap();
+        let error = format!("{:#}", requests.next().unwrap().unwrap_err());
+        assert!(error.contains("line 1") && error.contains("not a size: \"GET"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::BufRead;
 use anyhow::Context as _;
 
 use super::columns::{Column, Columns};
-use super::{Request, Requests, key_of};
+use super::{Request, Requests, key_of, size_of};
 
 /// Reads the format. There is a header if a column is given by name.
 ///
@@ -34,10 +34,9 @@ pub fn read(input: Box<dyn BufRead>, columns: &Columns) -> anyhow::Result<Reques
         let field = |index| record.get(index).with_context(|| format!("record {}: too short", number + 1));
         let key = key_of(field(key)?.trim());
         let size = size.map_or(Ok(1), |size| -> anyhow::Result<u32> {
-            let text = field(size)?.trim();
-            text.parse().with_context(|| format!("record {}: not a size: {text:?}", number + 1))
+            size_of(field(size)?.trim()).with_context(|| format!("record {}", number + 1))
         })?;
-        Ok(Request { key, size: size.max(1) })
+        Ok(Request { key, size })
     })))
 }
 

@@ -26,6 +26,7 @@ pub mod text;
 
 use std::hash::Hash;
 
+use anyhow::Context as _;
 pub use columns::Columns;
 pub use loaded::Loaded;
 pub use open::{Format, Source};
@@ -55,6 +56,24 @@ fn key_of(text: &str) -> u64 {
     text.parse().unwrap_or_else(|_| hash_of(text))
 }
 
+/// A size in bytes. Nothing counts as 1, so that every entry weighs something; more than 4 GiB as 4 GiB.
+fn size_of(text: &str) -> anyhow::Result<u32> {
+    let size: u64 = text.parse().with_context(|| format!("not a size: {text:?}"))?;
+    Ok(u32::try_from(size).unwrap_or(u32::MAX).max(1))
+}
+
 fn hash_of(value: impl Hash) -> u64 {
     ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_fit() {
+        assert_eq!(size_of("0").unwrap(), 1);
+        assert_eq!(size_of("5000000000").unwrap(), u32::MAX);
+        assert!(size_of("12 kB").is_err() && size_of("").is_err() && size_of("-1").is_err());
+    }
 }

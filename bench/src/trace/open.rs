@@ -48,6 +48,13 @@ impl Format {
     }
 }
 
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = clap::ValueEnum::to_possible_value(self).expect("no value is skipped");
+        f.write_str(value.get_name())
+    }
+}
+
 /// A trace that can be read, again and again.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -132,6 +139,15 @@ impl Source {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How a file is read, for messages; nothing for what is made up.
+    #[must_use]
+    pub fn read_as(&self) -> Option<Format> {
+        match self.kind {
+            Kind::File { format, .. } => Some(format),
+            Kind::Stress { .. } | Kind::Synthetic(_) => None,
+        }
     }
 
     /// Begins to read.
