@@ -5,10 +5,11 @@
 //! missing from a cache that was ever full; it may never be an old, an expired or a foreign one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use millpond_cache::{Cache, ManualClock, RemovalCause};
+use parking_lot::Mutex;
 
 use crate::support::{Census, Counted};
 
@@ -136,8 +137,7 @@ impl Model {
         }
         if config.listener {
             let log = Arc::clone(&log);
-            builder =
-                builder.eviction_listener(move |&k, v, cause| log.lock().unwrap().push((k, v.0, cause)));
+            builder = builder.eviction_listener(move |&k, v, cause| log.lock().push((k, v.0, cause)));
         }
         if config.stats {
             builder = builder.record_stats();
@@ -366,7 +366,7 @@ impl Model {
 
     /// Every report must be of a value that was there before this step or written in it, with a cause that fits.
     fn read_log(&mut self, before: &HashMap<u64, Entry>, explicit: Option<Entry>, cleared: bool) {
-        for (key, value, cause) in std::mem::take(&mut *self.log.lock().unwrap()) {
+        for (key, value, cause) in std::mem::take(&mut *self.log.lock()) {
             let was = before.get(&key).filter(|entry| entry.value == value);
             let is = self.entries.get(&key).filter(|entry| entry.value == value);
             let dead = was.or(is).is_some_and(|entry| !entry.alive(self.now));
