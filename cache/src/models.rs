@@ -357,7 +357,7 @@ fn models_table_slot_that_is_used_again() {
 fn models_table_neighbours_come_and_go() {
     model(3, || {
         // Two buckets; the home bucket is full and cell 13 has overflowed into the next.
-        let table = Arc::new(Table::for_entries(20));
+        let table = Arc::new(Table::for_entries(16));
         for id in 1..=13 {
             table.insert(SAME, id);
         }
@@ -392,7 +392,7 @@ fn finish(locked: Locked<'_, u64, u64>) {
 /// A shard whose first table is exactly full.
 fn full_shard() -> Arc<Shard<u64, u64>> {
     let shard = Arc::new(Shard::new(u64::MAX, false, 1));
-    for key in 0..10 {
+    for key in 0..8 {
         let mut locked = shard.lock();
         admit(&mut locked, key, key);
         finish(locked);
@@ -411,12 +411,13 @@ fn reader(shard: &Arc<Shard<u64, u64>>, key: u64, allowed: &'static [u64]) -> th
     })
 }
 
-/// A shard that has just grown, with two keys left to move: 8 and 9.
+/// A shard that has just grown, with two keys left to move: 6 and 7.
 fn draining_shard() -> Arc<Shard<u64, u64>> {
     let shard = full_shard();
     let mut locked = shard.lock();
     admit(&mut locked, 10, 10);
-    for key in 0..8 {
+    assert!(shard.is_draining(), "the model is of a table that drains");
+    for key in 0..6 {
         let spot = locked.find(hash(key), |candidate| *candidate == key).expect("there");
         locked.remove(spot.id);
     }
@@ -428,7 +429,7 @@ fn draining_shard() -> Arc<Shard<u64, u64>> {
 fn models_drain_has_no_false_miss() {
     model(3, || {
         let shard = draining_shard();
-        let reader = reader(&shard, 9, &[9]);
+        let reader = reader(&shard, 7, &[7]);
         finish(shard.lock());
         reader.join().unwrap();
         shard.lock().check_invariants();
@@ -439,11 +440,11 @@ fn models_drain_has_no_false_miss() {
 fn models_drain_and_two_updates() {
     model(2, || {
         let shard = draining_shard();
-        let reader = reader(&shard, 8, &[8, 80, 800]);
-        for value in [80, 800] {
+        let reader = reader(&shard, 6, &[6, 60, 600]);
+        for value in [60, 600] {
             let mut locked = shard.lock();
-            let old = locked.find(hash(8), |key| *key == 8).expect("there");
-            locked.update(old, hash(8), 8, value, 1, Ends::default());
+            let old = locked.find(hash(6), |key| *key == 6).expect("there");
+            locked.update(old, hash(6), 6, value, 1, Ends::default());
             finish(locked);
         }
         reader.join().unwrap();
@@ -455,9 +456,10 @@ fn models_drain_and_two_updates() {
 fn models_growth_has_no_false_miss() {
     model(2, || {
         let shard = full_shard();
-        let reader = reader(&shard, 8, &[8]);
+        let reader = reader(&shard, 6, &[6]);
         let mut locked = shard.lock();
         admit(&mut locked, 10, 10);
+        assert!(shard.is_draining(), "the model is of growth");
         finish(locked);
         reader.join().unwrap();
         shard.lock().check_invariants();
@@ -471,6 +473,7 @@ fn models_growth_and_update_have_no_false_miss() {
         let reader = reader(&shard, 2, &[2, 200]);
         let mut locked = shard.lock();
         admit(&mut locked, 10, 10);
+        assert!(shard.is_draining(), "the model is of growth");
         // Still in the draining table.
         let old = locked.find(hash(2), |key| *key == 2).expect("there");
         locked.update(old, hash(2), 2, 200, 1, Ends::default());
@@ -484,9 +487,10 @@ fn models_growth_and_update_have_no_false_miss() {
 fn models_growth_and_reclamation() {
     model(1, || {
         let shard = full_shard();
-        let reader = reader(&shard, 9, &[9]);
+        let reader = reader(&shard, 7, &[7]);
         let mut locked = shard.lock();
         admit(&mut locked, 10, 10);
+        assert!(shard.is_draining(), "the model is of growth");
         finish(locked);
         // The drained table is freed as soon as nobody can hold it.
         shard.lock().seal();

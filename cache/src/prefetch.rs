@@ -6,7 +6,7 @@
 
 /// Asks for the line of `place`. A hint without effect on what the program does; nothing on other processors.
 #[inline(always)]
-#[expect(unsafe_code, reason = "docs/unsafe.md: prefetch")]
+#[cfg_attr(all(target_arch = "x86_64", not(miri)), expect(unsafe_code, reason = "docs/unsafe.md: prefetch"))]
 #[allow(unused_unsafe, reason = "the intrinsic may become safe, as others have")]
 pub(crate) fn prefetch<T>(place: *const T) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]

@@ -130,8 +130,8 @@ impl Engine {
         for &(slot, weight) in self.held.values() {
             assert_eq!(self.policy.weight_of(slot), weight);
         }
-        let mut coldest: Vec<u32> = self.policy.coldest().collect();
-        let mut hottest: Vec<u32> = self.policy.hottest().collect();
+        let mut coldest: Vec<u32> = self.policy.coldest(&self.headers).collect();
+        let mut hottest: Vec<u32> = self.policy.hottest(&self.headers).collect();
         hottest.reverse();
         assert_eq!(coldest, hottest);
         coldest.sort_unstable();

@@ -152,6 +152,12 @@ impl<K, V> Shard<K, V> {
         self.load.weight.load(Ordering::Relaxed)
     }
 
+    /// Whether entries are left in an older table.
+    #[cfg(all(test, millpond_loom))]
+    pub(crate) fn is_draining(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed).is_null()
+    }
+
     /// Whether a reader must ask the clock.
     #[inline]
     pub(crate) fn timed(&self) -> bool {

@@ -2,6 +2,8 @@
 
 use millpond_cache::Cache;
 
+use crate::support::scaled;
+
 #[test]
 fn insert_get_remove() {
     let cache: Cache<String, u32> = Cache::new(100);
@@ -23,7 +25,7 @@ fn insert_get_remove() {
 
 #[test]
 fn holds_exactly_its_capacity_through_growth_and_churn() {
-    for capacity in [0, 1, 2, 3, 10, 300, 5_000] {
+    for capacity in [0, 1, 2, 3, 10, scaled(300, 20), scaled(5_000, 40)] {
         let cache: Cache<u64, u64> = Cache::new(capacity);
         for key in 0..3 * capacity + 10 {
             cache.insert(key, key);
@@ -42,9 +44,10 @@ fn holds_exactly_its_capacity_through_growth_and_churn() {
 #[test]
 fn an_unbounded_cache_keeps_everything() {
     let cache: Cache<u64, u64> = Cache::builder().build().unwrap();
-    for key in 0..200_000 {
+    let keys = scaled(200_000, 300);
+    for key in 0..keys {
         cache.insert(key, key);
     }
     cache.check_invariants();
-    assert!((0..200_000).all(|key| cache.get(&key) == Some(key)));
+    assert!((0..keys).all(|key| cache.get(&key) == Some(key)));
 }

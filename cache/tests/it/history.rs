@@ -11,7 +11,7 @@ use std::thread;
 
 use millpond_cache::Cache;
 
-use crate::support::{Random, watchdog};
+use crate::support::{Random, scaled, watchdog};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
@@ -233,18 +233,18 @@ fn record(make: impl Fn() -> Cache<u64, u64>, bounded: bool, rounds: u64, noise:
 
 #[test]
 fn b07_an_unbounded_cache_is_a_map_of_registers() {
-    watchdog(120, || record(|| Cache::builder().shards(1).build().unwrap(), false, 1_500, false));
+    watchdog(120, || record(|| Cache::builder().shards(1).build().unwrap(), false, scaled(1_500, 5), false));
 }
 
 #[test]
 fn b07_also_while_its_tables_grow() {
-    watchdog(120, || record(|| Cache::builder().shards(1).build().unwrap(), false, 1_500, true));
+    watchdog(120, || record(|| Cache::builder().shards(1).build().unwrap(), false, scaled(1_500, 5), true));
 }
 
 #[test]
 fn b07_a_bounded_cache_may_forget_and_nothing_else() {
     watchdog(120, || {
-        record(|| Cache::builder().max_capacity(2).shards(1).build().unwrap(), true, 1_500, false);
-        record(|| Cache::builder().max_capacity(16).shards(2).build().unwrap(), true, 1_000, true);
+        record(|| Cache::builder().max_capacity(2).shards(1).build().unwrap(), true, scaled(1_500, 5), false);
+        record(|| Cache::builder().max_capacity(16).shards(2).build().unwrap(), true, scaled(1_000, 5), true);
     });
 }

@@ -9,13 +9,14 @@
 
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64 as Unwatched, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use equivalent::Equivalent;
 use futures::FutureExt;
 use millpond_cache::{Cache, CacheBuilder, Clock, RemovalCause};
+use parking_lot::Mutex;
 use shuttle::future::block_on;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
@@ -182,7 +183,7 @@ impl Scene {
             .record_stats()
             .eviction_listener(move |key: &Key, value: &Value, _: RemovalCause| {
                 let version = value.check(key.0);
-                assert!(log.lock().unwrap().insert(version), "reported twice");
+                assert!(log.lock().insert(version), "reported twice");
             });
         let cache = configure(builder).build().unwrap();
         Self {
@@ -208,7 +209,7 @@ impl Scene {
 
     fn insert(&self, key: u64, ttl: Option<u64>) {
         let value = self.value(key);
-        self.inserted.lock().unwrap().push(value.version);
+        self.inserted.lock().push(value.version);
         match ttl {
             None => self.cache.insert(self.key(key), value),
             Some(ttl) => self.cache.insert_with_ttl(self.key(key), value, Duration::from_nanos(ttl)),
@@ -302,7 +303,7 @@ impl Scene {
         assert_eq!((keys.alive(), values.alive()), (entries, entries), "what was removed is dropped");
         let here: HashSet<u64> = cache.iter().map(|(key, value)| value.check(key.0)).collect();
         assert_eq!(here.len() as isize, entries, "each entry once");
-        let reported = reported.lock().unwrap();
+        let reported = reported.lock();
         assert!(here.is_disjoint(&reported), "what was reported is gone");
         for version in inserted.into_inner().unwrap() {
             assert!(
@@ -359,7 +360,7 @@ fn schedules_of_entries_that_expire() {
 
 #[test]
 fn schedules_of_a_table_that_grows_under_weights() {
-    everything(3, 5, 14, 9, |builder| builder.max_weight(20).weigher(|key, _| key.0 as u32 % 3).shards(1));
+    everything(3, 5, 14, 8, |builder| builder.max_weight(20).weigher(|key, _| key.0 as u32 % 3).shards(1));
 }
 
 // ---- Histories: is there an order of the calls that explains what each of them saw? ----
@@ -381,7 +382,7 @@ fn linearizable(bounded: bool, before: u64, make: fn() -> CacheBuilder<u64, u64>
                         let began = time.fetch_add(1, SeqCst);
                         let (call, seen) = history::call(&cache, key, own, below(10), thread::yield_now);
                         let ended = time.fetch_add(1, SeqCst);
-                        events.lock().unwrap().push((key, Event { call, seen, began, ended }));
+                        events.lock().push((key, Event { call, seen, began, ended }));
                         if before > 0 {
                             // Makes the table grow and drain around the keys that are watched.
                             cache.insert(200 + own, own);
@@ -391,7 +392,7 @@ fn linearizable(bounded: bool, before: u64, make: fn() -> CacheBuilder<u64, u64>
             }
         });
         cache.check_invariants();
-        history::check(events.into_inner().unwrap(), bounded);
+        history::check(events.into_inner(), bounded);
     });
 }
 
@@ -564,15 +565,15 @@ fn schedules_of_readers_while_the_table_grows() {
     explore(|| {
         let cache: Cache<u64, u64, Fixed> =
             Cache::builder().hasher(Fixed::default()).seed(1).shards(1).build().unwrap();
-        // The first table holds ten.
-        for key in 0..9 {
+        // The first table is full.
+        for key in 0..8 {
             cache.insert(key, key);
         }
         thread::scope(|scope| {
-            scope.spawn(|| (9..14).for_each(|key| cache.insert(key, key)));
+            scope.spawn(|| (8..14).for_each(|key| cache.insert(key, key)));
             scope.spawn(|| (0..4).for_each(|_| cache.insert(3, 3)));
             scope.spawn(|| {
-                for key in [8, 3, 0, 5, 8] {
+                for key in [7, 3, 0, 5, 7] {
                     assert_eq!(cache.get(&key), Some(key), "a key that is there is never missed");
                 }
             });

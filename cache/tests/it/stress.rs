@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use millpond_cache::{Cache, ManualClock};
 
-use crate::support::{Census, Counted, Random, eventually, watchdog};
+use crate::support::{Census, Counted, Random, eventually, scaled, watchdog};
 
 fn mixed(threads: u64, steps: u64, weighted: bool, shards: usize) {
     let census = Census::default();
@@ -94,22 +94,22 @@ fn mixed(threads: u64, steps: u64, weighted: bool, shards: usize) {
 
 #[test]
 fn eight_threads_by_count() {
-    watchdog(120, || mixed(8, 2_500, false, 4));
+    watchdog(120, || mixed(8, scaled(2_500, 20), false, 4));
 }
 
 #[test]
 fn eight_threads_by_weight() {
-    watchdog(120, || mixed(8, 2_500, true, 4));
+    watchdog(120, || mixed(8, scaled(2_500, 20), true, 4));
 }
 
 #[test]
 fn eight_threads_on_one_shard() {
-    watchdog(120, || mixed(8, 1_500, false, 1));
+    watchdog(120, || mixed(8, scaled(1_500, 20), false, 1));
 }
 
 #[test]
 fn b22_many_more_threads_than_cores() {
-    watchdog(120, || mixed(48, 250, false, 2));
+    watchdog(120, || mixed(48, scaled(250, 3), false, 2));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn b24_after_invalidate_all_nothing_older_is_seen() {
             let (cache, generation) = (&cache, &generation);
             scope.spawn(move || {
                 let mut random = Random::new(t + 1);
-                for _ in 0..4_000 {
+                for _ in 0..scaled(4_000, 50) {
                     let key = random.below(100);
                     // The insert is complete before the generation it carries can be seen as old by the clearer.
                     let born = generation.load(Ordering::SeqCst);
@@ -135,7 +135,7 @@ fn b24_after_invalidate_all_nothing_older_is_seen() {
         }
         let (cache, generation) = (&cache, &generation);
         scope.spawn(move || {
-            for round in 1..200 {
+            for round in 1..scaled(200, 5) {
                 // Two steps, so that a writer that read the generation two rounds ago has long returned, or not begun.
                 generation.store(round, Ordering::SeqCst);
                 cache.invalidate_all();
@@ -157,7 +157,7 @@ fn b24_completed_inserts_are_gone_after_invalidate_all() {
     let stop = AtomicU64::new(0);
     thread::scope(|scope| {
         scope.spawn(|| {
-            for stamp in 1..30_000u64 {
+            for stamp in 1..scaled(30_000, 100) {
                 cache.insert(stamp % 97, stamp);
                 returned.store(stamp, Ordering::SeqCst);
             }

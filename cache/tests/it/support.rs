@@ -16,7 +16,7 @@ pub(crate) fn watchdog(seconds: u64, test: impl FnOnce() + Send + 'static) {
         test();
         let _ = done.send(());
     });
-    match finished.recv_timeout(Duration::from_secs(seconds)) {
+    match finished.recv_timeout(Duration::from_secs(scaled(seconds, 100 * seconds))) {
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("hangs: not done after {seconds} s"),
         _ => {
             if let Err(panic) = runner.join() {
@@ -26,11 +26,16 @@ pub(crate) fn watchdog(seconds: u64, test: impl FnOnce() + Send + 'static) {
     }
 }
 
+/// How many steps to take: `full`, or `small` where Miri interprets each of them.
+pub(crate) const fn scaled(full: u64, small: u64) -> u64 {
+    if cfg!(miri) { small } else { full }
+}
+
 /// Waits until `holds`, and fails after ten seconds.
 pub(crate) fn eventually(holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(10), "never came true");
+        assert!(began.elapsed() < Duration::from_secs(scaled(10, 1_000)), "never came true");
         thread::yield_now();
     }
 }
