@@ -85,12 +85,17 @@ bench *args:
     cargo bench -p millpond-bench -- {{args}}
 
 # The slow proofs, each where its tools are.
-deep: loom miri sanitize fuzz
+deep: loom shuttle miri sanitize fuzz
 
 # Models of the lock-free protocols: all interleavings up to a bound on preemptions.
 loom preemptions="3":
     RUSTFLAGS="--cfg millpond_loom" LOOM_MAX_PREEMPTIONS={{preemptions}} \
         cargo test -p millpond-cache -p millpond-pool --release --lib models
+
+# Random schedules of the whole cache, this many of each of two kinds for every test.
+shuttle schedules="5000":
+    RUSTFLAGS="--cfg millpond_shuttle" MILLPOND_SCHEDULES={{schedules}} CARGO_TARGET_DIR=target/shuttle \
+        cargo test -p millpond-cache --release --test it schedules
 
 # Undefined behaviour and data races, under both borrow models. Needs a nightly toolchain with Miri.
 miri:
@@ -123,10 +128,6 @@ sanitize:
 fuzz seconds="60":
     #!/usr/bin/env bash
     set -euo pipefail
-    if [ ! -d cache/fuzz ]; then
-        echo "!!! NOT FUZZED: there are no fuzz targets yet; the model tests (cargo test -p millpond-cache model) are"
-        exit 0
-    fi
     if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
         echo "!!! NOT FUZZED: cargo install cargo-fuzz"
         exit 0

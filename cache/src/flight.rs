@@ -30,7 +30,7 @@ pub(crate) struct Flight<V> {
     queue: Mutex<Queue>,
 }
 
-thread_local! {
+crate::sync::thread_local! {
     /// Addresses of the flights whose loaders are on this thread's stack: called, or being polled.
     static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }

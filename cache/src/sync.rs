@@ -1,31 +1,36 @@
-//! The one place that decides which atomics, locks and threads the crate runs on: the real ones, or loom's.
+//! The one place that decides which atomics, locks and threads the crate runs on: the real ones, loom's or shuttle's.
 //!
-//! `cfg(millpond_loom)` is our own name: a plain `cfg(loom)` would leak into dependencies. Only what a model in `models.rs`
-//! needs goes through here; policy, statistics, cells and deadlines use the real atomics (docs/unsafe.md says what that
-//! leaves open).
+//! `cfg(millpond_loom)` and `cfg(millpond_shuttle)` are our own names: a plain `cfg(loom)` would leak into dependencies. Only
+//! what can be modelled goes through here; policy, statistics, cells and deadlines use the real atomics (docs/unsafe.md says
+//! what that leaves open).
 
-#[cfg(not(millpond_loom))]
+#[cfg(not(any(millpond_loom, millpond_shuttle)))]
 mod imp {
     pub(crate) use std::sync::OnceLock;
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
-    pub(crate) use std::thread;
+    pub(crate) use std::{thread, thread_local};
 
     pub(crate) use parking_lot::{Mutex, MutexGuard};
 }
 
-#[cfg(millpond_loom)]
+#[cfg(any(millpond_loom, millpond_shuttle))]
 mod imp {
-    pub(crate) use loom::sync::MutexGuard;
-    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
-    pub(crate) use loom::thread;
+    #[cfg(millpond_loom)]
+    pub(crate) use {loom as model, std::thread_local};
+    #[cfg(millpond_shuttle)]
+    pub(crate) use {shuttle as model, shuttle::thread_local};
 
-    /// parking_lot's face over loom's mutex, so that callers hold no cfg.
+    pub(crate) use model::sync::MutexGuard;
+    pub(crate) use model::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use model::thread;
+
+    /// parking_lot's face over the model's mutex, so that callers hold no cfg.
     #[derive(Debug, Default)]
-    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+    pub(crate) struct Mutex<T>(model::sync::Mutex<T>);
 
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
+            Self(model::sync::Mutex::new(value))
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
@@ -37,16 +42,16 @@ mod imp {
         }
     }
 
-    /// std's `OnceLock`, with a flag that loom can see.
+    /// std's `OnceLock`, with a flag that the model can see.
     #[derive(Debug)]
     pub(crate) struct OnceLock<T> {
-        is_set: loom::sync::atomic::AtomicBool,
+        is_set: model::sync::atomic::AtomicBool,
         value: std::sync::OnceLock<T>,
     }
 
     impl<T> OnceLock<T> {
         pub(crate) fn new() -> Self {
-            Self { is_set: loom::sync::atomic::AtomicBool::new(false), value: std::sync::OnceLock::new() }
+            Self { is_set: model::sync::atomic::AtomicBool::new(false), value: std::sync::OnceLock::new() }
         }
 
         pub(crate) fn get(&self) -> Option<&T> {

@@ -13,7 +13,6 @@ use std::time::Instant;
 
 use equivalent::Equivalent;
 use hashbrown::HashTable;
-use parking_lot::Mutex;
 
 use super::write::{Fresh, Life, Removed};
 use super::{Core, KeyHash};
@@ -21,6 +20,7 @@ use crate::flight::{Flight, Outcome};
 use crate::reclaim;
 use crate::stats::Counter;
 use crate::store::locked::{Ends, Locked};
+use crate::sync::Mutex;
 
 /// The loads in flight of one shard.
 #[derive(Debug)]

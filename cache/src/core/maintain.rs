@@ -5,6 +5,7 @@ use super::write::Removed;
 use crate::reclaim;
 use crate::removal::RemovalCause;
 use crate::store::locked::Locked;
+use crate::sync::thread;
 
 /// Buckets of the table that each write checks for expired entries.
 const SWEEP_BUCKETS: usize = 1;
@@ -56,7 +57,7 @@ impl<K, V, S> Core<K, V, S> {
             if reclaim::advance() > horizon {
                 break;
             }
-            std::thread::yield_now();
+            thread::yield_now();
         }
         for shard in self.shards.iter() {
             let dead = shard.lock().collect_all();

@@ -16,7 +16,8 @@
 //! - `Entries`: how the policy sees the engine's entries.
 //! - `quota`: the shares of window and main. `region`: where an entry can be.
 //! - `sketch`: how often a key was used. `ghost`: what was evicted lately. `climber`: how large the window should be.
-//! - `judged`: what a victim that waits was found to be worth. `lists`, `chunked`: intrusive queues by slot. `random`: hash spreading, a coin.
+//! - `judged`: what a victim that waits was found to be worth.
+//! - `lists`, `chunked`: intrusive queues by slot. `random`: hash spreading, a coin.
 
 mod activity;
 mod check;

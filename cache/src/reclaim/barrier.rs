@@ -9,7 +9,7 @@
 
 use crate::sync::{Ordering, fence};
 
-#[cfg(all(target_os = "linux", not(miri), not(millpond_loom)))]
+#[cfg(all(target_os = "linux", not(any(miri, millpond_loom, millpond_shuttle))))]
 mod imp {
     use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -54,7 +54,7 @@ mod imp {
     }
 }
 
-#[cfg(not(all(target_os = "linux", not(miri), not(millpond_loom))))]
+#[cfg(not(all(target_os = "linux", not(any(miri, millpond_loom, millpond_shuttle)))))]
 mod imp {
     pub(super) fn prepare() {}
 

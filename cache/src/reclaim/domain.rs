@@ -29,7 +29,7 @@ const ONE_PIN: u64 = 1 << 16;
 /// Set while a participant is borrowed for one pin, and is to be given back with it.
 const BORROWED: u64 = 1 << 63;
 /// Looks at a reader that was pinned before `advance` leaves the rest to the next call: lookups are over in an instant.
-const LOOKS: usize = if cfg!(millpond_loom) { 1 } else { 64 };
+const LOOKS: usize = if cfg!(any(millpond_loom, millpond_shuttle)) { 1 } else { 64 };
 
 /// One thread's announcement. Only its owner writes it; the freeing side reads it.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ pub(crate) struct Domain {
 }
 
 impl Domain {
-    #[cfg(not(millpond_loom))]
+    #[cfg(not(any(millpond_loom, millpond_shuttle)))]
     pub(crate) const fn new() -> Self {
         Self {
             clock: CachePadded::new(AtomicU64::new(1)),
@@ -114,7 +114,7 @@ impl Domain {
         }
     }
 
-    #[cfg(millpond_loom)]
+    #[cfg(any(millpond_loom, millpond_shuttle))]
     pub(crate) fn new() -> Self {
         Self {
             clock: CachePadded::new(AtomicU64::new(1)),

@@ -9,16 +9,17 @@ use crossbeam_utils::CachePadded;
 use super::barrier;
 use super::domain::{Domain, Participant, Pinned};
 
-#[cfg(not(millpond_loom))]
+#[cfg(not(any(millpond_loom, millpond_shuttle)))]
 static DOMAIN: Domain = Domain::new();
 
-#[cfg(millpond_loom)]
-loom::lazy_static! {
+// A model begins each execution with a new one.
+#[cfg(any(millpond_loom, millpond_shuttle))]
+crate::sync::model::lazy_static! {
     static ref DOMAIN: Domain = Domain::new();
 }
 
 #[cfg(not(millpond_loom))]
-thread_local! {
+crate::sync::thread_local! {
     /// No destructor, so reading it is one load from the thread's block; `OWNED` clears it. Stays empty in processes without
     /// asymmetric barriers, so that a pin need not ask.
     static LOCAL: Cell<Option<&'static CachePadded<Participant>>> = const { Cell::new(None) };
@@ -32,7 +33,8 @@ struct Owned(&'static CachePadded<Participant>);
 #[cfg(not(millpond_loom))]
 impl Drop for Owned {
     fn drop(&mut self) {
-        LOCAL.set(None);
+        // Cannot fail; only shuttle destroys what has no destructor, too.
+        let _ = LOCAL.try_with(|local| local.set(None));
         DOMAIN.leave(self.0);
     }
 }
@@ -41,7 +43,7 @@ impl Drop for Owned {
 #[inline]
 #[cfg(not(millpond_loom))]
 pub(crate) fn pin() -> Pinned {
-    match LOCAL.get() {
+    match LOCAL.with(Cell::get) {
         Some(participant) => Domain::pin(participant),
         None => pin_slow(),
     }
@@ -59,7 +61,7 @@ fn pin_slow() -> Pinned {
     match OWNED.try_with(|owned| owned.0) {
         Ok(participant) => {
             if barrier::asymmetric() {
-                LOCAL.set(Some(participant));
+                LOCAL.with(|local| local.set(Some(participant)));
             }
             Domain::pin_fenced(participant)
         }

@@ -8,7 +8,7 @@
 //! The writer holds the shard's lock. It stores an id before its tag and clears the tag before the id, so that a reader
 //! that sees a tag sees an id that is or was valid; ids read under a pin stay readable (see `reclaim`).
 
-#[cfg(not(millpond_loom))]
+#[cfg(not(any(millpond_loom, millpond_shuttle)))]
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 
 use crate::prefetch::prefetch;
@@ -239,11 +239,14 @@ impl Table {
         Self::with_buckets(entries.div_ceil(FULL).max(1))
     }
 
-    #[cfg_attr(not(millpond_loom), expect(unsafe_code, reason = "docs/unsafe.md: table"))]
+    #[cfg_attr(
+        not(any(millpond_loom, millpond_shuttle)),
+        expect(unsafe_code, reason = "docs/unsafe.md: table")
+    )]
     fn with_buckets(count: usize) -> Self {
         let count = count.min(u32::MAX as usize);
         let capacity = count * FULL;
-        #[cfg(millpond_loom)]
+        #[cfg(any(millpond_loom, millpond_shuttle))]
         {
             let buckets = (0..count)
                 .map(|_| Bucket {
@@ -253,7 +256,7 @@ impl Table {
                 .collect();
             Self { buckets, capacity }
         }
-        #[cfg(not(millpond_loom))]
+        #[cfg(not(any(millpond_loom, millpond_shuttle)))]
         {
             let layout = Layout::array::<Bucket>(count).expect("a table fits the address space");
             // SAFETY: the size is not zero, `count` is at least 1.

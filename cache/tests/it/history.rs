@@ -4,7 +4,7 @@
 //! What a key may do: hold a value or none. A bounded cache may drop its value at any time. A load returns the value it
 //! found, or stores its own; one that a write overtook, or that lost its entry at once, returns a value that is not stored.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -14,7 +14,7 @@ use millpond_cache::Cache;
 use crate::support::{Random, watchdog};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
+pub(crate) enum Call {
     Get,
     Insert(u64),
     Remove,
@@ -24,11 +24,11 @@ enum Call {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Event {
-    call: Call,
-    seen: Option<u64>,
-    began: u64,
-    ended: u64,
+pub(crate) struct Event {
+    pub(crate) call: Call,
+    pub(crate) seen: Option<u64>,
+    pub(crate) began: u64,
+    pub(crate) ended: u64,
 }
 
 impl Event {
@@ -147,6 +147,49 @@ fn the_checker_can_tell() {
     assert!(linearizable(&concurrent, false));
 }
 
+/// Makes one of the calls, as `choice` below 10 says. `pause` runs inside a loader.
+pub(crate) fn call(
+    cache: &Cache<u64, u64>,
+    key: u64,
+    own: u64,
+    choice: u64,
+    pause: impl Fn(),
+) -> (Call, Option<u64>) {
+    match choice {
+        0..4 => (Call::Get, cache.get(&key)),
+        4..6 => {
+            cache.insert(key, own);
+            (Call::Insert(own), None)
+        }
+        6 => (Call::Remove, cache.remove(&key)),
+        7 => {
+            cache.invalidate(&key);
+            (Call::Invalidate, None)
+        }
+        _ => {
+            let mut called = false;
+            let value = cache.get_or_insert_with(key, || {
+                called = true;
+                pause();
+                own
+            });
+            (Call::Load(own, called), Some(value))
+        }
+    }
+}
+
+/// Fails unless each key's events have an order that explains them.
+pub(crate) fn check(events: impl IntoIterator<Item = (u64, Event)>, bounded: bool) {
+    let mut by_key = HashMap::<u64, Vec<Event>>::new();
+    for (key, event) in events {
+        by_key.entry(key).or_default().push(event);
+    }
+    for (key, mut history) in by_key {
+        history.sort_by_key(|event| event.began);
+        assert!(linearizable(&history, bounded), "key {key} has no order that explains it: {history:#?}");
+    }
+}
+
 /// Threads hammer two keys per round; each round's history is short enough to search.
 fn record(make: impl Fn() -> Cache<u64, u64>, bounded: bool, rounds: u64, noise: bool) {
     const THREADS: u64 = 3;
@@ -169,27 +212,7 @@ fn record(make: impl Fn() -> Cache<u64, u64>, bounded: bool, rounds: u64, noise:
                             let key = round * KEYS + random.below(KEYS);
                             let own = values.fetch_add(1, Ordering::Relaxed);
                             let began = time.fetch_add(1, Ordering::SeqCst);
-                            let (call, seen) = match random.below(10) {
-                                0..4 => (Call::Get, cache.get(&key)),
-                                4..6 => {
-                                    cache.insert(key, own);
-                                    (Call::Insert(own), None)
-                                }
-                                6 => (Call::Remove, cache.remove(&key)),
-                                7 => {
-                                    cache.invalidate(&key);
-                                    (Call::Invalidate, None)
-                                }
-                                _ => {
-                                    let mut called = false;
-                                    let value = cache.get_or_insert_with(key, || {
-                                        called = true;
-                                        thread::yield_now();
-                                        own
-                                    });
-                                    (Call::Load(own, called), Some(value))
-                                }
-                            };
+                            let (call, seen) = call(cache, key, own, random.below(10), thread::yield_now);
                             let ended = time.fetch_add(1, Ordering::SeqCst);
                             events.push((key, Event { call, seen, began, ended }));
                             if noise {
@@ -205,14 +228,7 @@ fn record(make: impl Fn() -> Cache<u64, u64>, bounded: bool, rounds: u64, noise:
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     cache.check_invariants();
-    let mut by_key = std::collections::HashMap::<u64, Vec<Event>>::new();
-    for (key, event) in per_thread.into_iter().flatten() {
-        by_key.entry(key).or_default().push(event);
-    }
-    for (key, mut history) in by_key {
-        history.sort_by_key(|event| event.began);
-        assert!(linearizable(&history, bounded), "key {key} has no order that explains it: {history:#?}");
-    }
+    check(per_thread.into_iter().flatten(), bounded);
 }
 
 #[test]

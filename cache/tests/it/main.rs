@@ -14,6 +14,9 @@ mod loading_async;
 mod model;
 mod panics;
 mod reentrance;
+mod reference;
+#[cfg(millpond_shuttle)]
+mod schedules;
 mod stats;
 mod stress;
 mod support;

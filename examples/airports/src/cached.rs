@@ -74,8 +74,12 @@ impl Caches {
     /// If the settings are wrong.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         Ok(Self {
-            airports: cache("airports", config)?,
-            queries: cache("queries", config)?,
+            airports: cache("airports", config, |_, _| 1)?,
+            // A page may be a hundred times as long as an airport, and there are as many as anyone likes to ask for.
+            queries: cache("queries", config, |key: &QueryKey, known| {
+                let bytes = key.question.len() + known.as_ref().map_or(0, |answer| answer.body.len());
+                u32::try_from(1 + bytes / 1024).unwrap_or(u32::MAX)
+            })?,
             negative_ttl: config.negative_ttl,
             versions: (0..=ALL).map(|_| AtomicU64::new(0)).collect(),
         })
@@ -138,7 +142,7 @@ impl Caches {
         }
     }
 
-    /// Forgets everything: nobody knows what a write has done that failed, or that was not waited for.
+    /// Forgets everything: nobody knows what a write has done that failed in the middle.
     pub fn in_doubt(&self) {
         for version in &self.versions {
             version.fetch_add(1, Ordering::AcqRel);
@@ -157,12 +161,17 @@ impl Caches {
     }
 }
 
-fn cache<K: std::hash::Hash + Eq>(name: &str, config: &Config) -> anyhow::Result<Option<Cache<K, Known>>> {
+fn cache<K: std::hash::Hash + Eq>(
+    name: &str,
+    config: &Config,
+    weigher: impl Fn(&K, &Known) -> u32 + Send + Sync + 'static,
+) -> anyhow::Result<Option<Cache<K, Known>>> {
     if config.cache_capacity == 0 {
         return Ok(None);
     }
     let cache = Cache::builder()
-        .max_capacity(config.cache_capacity)
+        .max_weight(config.cache_capacity)
+        .weigher(weigher)
         .time_to_live(config.ttl)
         .record_stats()
         .name(name)

@@ -18,7 +18,7 @@ pub struct Config {
     /// Most connections to the database.
     #[arg(long, env = "AIRPORTS_MAX_CONNECTIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_connections: u16,
-    /// Entries of each cache; 0 turns caching off.
+    /// Entries of each cache, of which a list takes one for each KiB; 0 turns caching off.
     #[arg(long, env = "AIRPORTS_CACHE_CAPACITY", default_value_t = 50_000)]
     pub cache_capacity: u64,
     /// How long an answer is cached, for example `10m`.
@@ -36,7 +36,7 @@ pub struct Config {
     /// Requests served at once; more are answered 503.
     #[arg(long, env = "AIRPORTS_MAX_REQUESTS", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_requests: u16,
-    /// How long a client may take to send a head or a body, and keep a connection without using it.
+    /// How long a client may take to send a head or a body, leave an answer untaken, and keep a connection without using it.
     #[arg(long, env = "AIRPORTS_SLOW_CLIENT", default_value = "10s", value_parser = positive)]
     pub slow_client: Duration,
     /// Bearer token for PUT and DELETE; without one they are off.

@@ -12,13 +12,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio_io_timeout::TimeoutStream;
 
 /// More than anyone waits for a head; sums with the clock do not overflow.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Serves until `stop` resolves, then until no request is in progress.
 ///
-/// A connection is closed when no whole head has come for `slow_client`, be it in the middle of one or between two.
+/// A connection is closed when no whole head has come for `slow_client`, be it in the middle of one or between two, and when
+/// its client has taken nothing of an answer for as long.
 pub async fn serve(
     mut listener: TcpListener,
     router: Router,
@@ -39,8 +41,10 @@ pub async fn serve(
             tracing::debug!(%peer, %error, "a connection broke at once");
             continue;
         }
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(slow_client.min(LONGEST)));
         let service = TowerToHyperService::new(router.clone());
-        let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
+        let connection = open.watch(http.serve_connection(TokioIo::new(Box::pin(stream)), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%peer, %error, "a connection broke");

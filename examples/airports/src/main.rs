@@ -12,12 +12,17 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
-    let service = Service::start(&config).await?;
+    // Before anybody can know that it runs: who stops it then gets a clean end too, also in the middle of the import.
+    let mut stop = Box::pin(airports::serve::interrupted()?);
+    let service = tokio::select! {
+        started = Service::start(&config) => started?,
+        () = &mut stop => return Ok(()),
+    };
     if let Err(error) = banner(&service.url()) {
         // Nobody reads it; that is no reason not to serve.
         tracing::debug!(%error, "the banner could not be printed");
     }
-    service.run_until(airports::serve::interrupted()).await;
+    service.run_until(stop).await;
     Ok(())
 }
 

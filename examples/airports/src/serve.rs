@@ -1,5 +1,6 @@
 //! From a configuration to a running server, and its clean end.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,21 +96,31 @@ async fn fold(metrics: &Metrics) {
     }
 }
 
-/// Resolves at SIGINT or SIGTERM.
-pub async fn interrupted() {
-    let interrupt = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = interrupt => {}
-                _ = terminate.recv() => {}
-            }
-            return;
+/// Resolves at SIGINT or SIGTERM, which end the process no more from this call on.
+///
+/// # Errors
+/// If the system takes no handler.
+#[cfg(unix)]
+pub fn interrupted() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-    }
-    let _signalled = interrupt.await;
+    })
+}
+
+/// Resolves at Ctrl-C.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub fn interrupted() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    Ok(async {
+        let _signalled = tokio::signal::ctrl_c().await;
+    })
 }
 
 /// Makes the table and fills it from the bundled data if it is empty.

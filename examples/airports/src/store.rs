@@ -36,6 +36,24 @@ pub struct Filter {
     pub limit: i64,
 }
 
+/// What became of a write.
+#[derive(Clone, Debug)]
+pub enum Written {
+    /// It was done; what was there before.
+    Done(Option<Airport>),
+    /// Its condition did not hold for what is there; nothing was changed.
+    Refused(Option<Airport>),
+}
+
+impl Written {
+    /// What was there.
+    #[must_use]
+    pub fn before(&self) -> Option<&Airport> {
+        let (Self::Done(before) | Self::Refused(before)) = self;
+        before.as_ref()
+    }
+}
+
 /// A code and its place.
 pub type Place = (String, f64, f64);
 
@@ -111,11 +129,22 @@ const CREATE: [&str; 2] = [
     "CREATE INDEX IF NOT EXISTS airports_by_country ON airports (country, icao)",
 ];
 
+const ONE: &str = "SELECT * FROM airports WHERE icao = $1";
+
 const INSERT: &str =
     "INSERT INTO airports (icao, iata, name, city, subd, country, elevation, lat, lon, tz, lid, search) ";
 
 /// Rows of an import that go in one statement: twelve parameters each, and SQLite takes 32,766.
 const BATCH: usize = 1000;
+
+/// Whether a SQLite address is that of a file, and not of a database that ends with its connection.
+fn names_a_file(address: &str) -> bool {
+    let address = address.trim_start_matches("sqlite:").trim_start_matches("//");
+    let (path, parameters) = address.split_once('?').unwrap_or((address, ""));
+    !path.is_empty()
+        && path != ":memory:"
+        && !parameters.split('&').any(|parameter| parameter == "mode=memory")
+}
 
 impl Store {
     /// A pool for the configured database. Opens nothing yet.
@@ -125,6 +154,10 @@ impl Store {
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let (size, timeout) = (usize::from(config.max_connections), config.acquire_timeout);
         if config.database.starts_with("sqlite:") {
+            anyhow::ensure!(
+                names_a_file(&config.database),
+                "--database: SQLite needs the name of a file; a database in memory is one for each connection"
+            );
             let options: SqliteConnectOptions = config.database.parse()?;
             let options = options
                 .create_if_missing(true)
@@ -139,8 +172,8 @@ impl Store {
         }
         anyhow::ensure!(
             config.database.starts_with("postgres:") || config.database.starts_with("postgresql:"),
-            "--database: {:?} is neither sqlite:… nor postgres://…",
-            config.database
+            // Not the address itself: it may have a password in it.
+            "--database: it is neither sqlite:… nor postgres://…"
         );
         let options: PgConnectOptions = config.database.parse()?;
         let pool = Pool::builder(SqlxPostgres::new(options))
@@ -215,10 +248,7 @@ impl Store {
     /// # Errors
     /// If the database does not answer.
     pub async fn airport(&self, icao: &str) -> Result<Option<Airport>, Error> {
-        on!(self, |connection| sqlx::query_as("SELECT * FROM airports WHERE icao = $1")
-            .bind(icao)
-            .fetch_optional(connection)
-            .await?)
+        on!(self, |connection| sqlx::query_as(ONE).bind(icao).fetch_optional(connection).await?)
     }
 
     /// Airports in the order of their codes.
@@ -266,17 +296,23 @@ impl Store {
             .await?)
     }
 
-    /// Inserts or replaces an airport; returns the one before.
+    /// Inserts or replaces an airport, if `may` says so of the one that is there.
     ///
     /// # Errors
     /// If the database does not answer.
-    pub async fn put(&self, airport: &Airport) -> Result<Option<Airport>, Error> {
+    pub async fn put(
+        &self,
+        airport: &Airport,
+        may: impl FnOnce(Option<&Airport>) -> bool,
+    ) -> Result<Written, Error> {
         on!(self, |connection| {
             let mut transaction = connection.begin_with(self.begin()).await?;
-            let before = sqlx::query_as("SELECT * FROM airports WHERE icao = $1")
-                .bind(&airport.icao)
-                .fetch_optional(&mut *transaction)
-                .await?;
+            let before: Option<Airport> =
+                sqlx::query_as(ONE).bind(&airport.icao).fetch_optional(&mut *transaction).await?;
+            if !may(before.as_ref()) {
+                transaction.rollback().await?;
+                return Ok(Written::Refused(before));
+            }
             let statement = "INSERT INTO airports
                 (icao, iata, name, city, subd, country, elevation, lat, lon, tz, lid, search)
                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
@@ -298,19 +334,31 @@ impl Store {
                 .execute(&mut *transaction)
                 .await?;
             transaction.commit().await?;
-            before
+            Written::Done(before)
         })
     }
 
-    /// Removes an airport; returns it.
+    /// Removes an airport, if `may` says so of what is there.
     ///
     /// # Errors
     /// If the database does not answer.
-    pub async fn delete(&self, icao: &str) -> Result<Option<Airport>, Error> {
-        on!(self, |connection| sqlx::query_as("DELETE FROM airports WHERE icao = $1 RETURNING *")
-            .bind(icao)
-            .fetch_optional(connection)
-            .await?)
+    pub async fn delete(
+        &self,
+        icao: &str,
+        may: impl FnOnce(Option<&Airport>) -> bool,
+    ) -> Result<Written, Error> {
+        on!(self, |connection| {
+            let mut transaction = connection.begin_with(self.begin()).await?;
+            let before: Option<Airport> =
+                sqlx::query_as(ONE).bind(icao).fetch_optional(&mut *transaction).await?;
+            if !may(before.as_ref()) {
+                transaction.rollback().await?;
+                return Ok(Written::Refused(before));
+            }
+            sqlx::query("DELETE FROM airports WHERE icao = $1").bind(icao).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            Written::Done(before)
+        })
     }
 
     /// The pool's counts.

@@ -11,9 +11,10 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::App;
+use super::conditional::Preconditions;
 use crate::airport::{self, AirportInput};
 use crate::problem::Problem;
-use crate::store;
+use crate::store::{self, Written};
 
 fn authorize(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(token) = &app.admin_token else {
@@ -52,8 +53,9 @@ async fn to_the_end<T: Send + 'static>(
 ) -> Result<T, Problem> {
     let written = tokio::spawn(async move {
         let result = write.await;
-        if result.is_err() {
-            // It may have been committed before the connection broke.
+        if matches!(result, Err(store::Error::Statement(_))) {
+            // It may have been committed before the connection broke. Without a connection nothing was, and what is
+            // cached may be all there is.
             app.caches.in_doubt();
         }
         result
@@ -68,18 +70,24 @@ pub(super) async fn put(
 ) -> Result<Response, Problem> {
     authorize(&app, request.headers())?;
     let icao = airport::icao(&path?.0).map_err(Problem::bad_request)?;
+    let preconditions = Preconditions::of(request.headers());
     let airport = body(&app, request).await?.validate(&icao).map_err(Problem::invalid)?;
     let write = {
         let (app, airport) = (Arc::clone(&app), airport.clone());
         async move {
-            let before = app.store.put(&airport).await?;
-            let old = before.as_ref().map_or(airport.country.as_str(), |before| before.country.as_str());
+            let written = app.store.put(&airport, |current| preconditions.hold(current)).await?;
+            // Also what was refused: the client has seen something else, which may be what is cached here.
+            let before = written.before();
+            let old = before.map_or(airport.country.as_str(), |before| before.country.as_str());
             app.caches.written(&airport.icao, &[old, &airport.country]);
-            Ok(before.is_some())
+            Ok(written)
         }
     };
-    let replaced = to_the_end(app, write).await?;
-    let status = if replaced { StatusCode::OK } else { StatusCode::CREATED };
+    let status = match to_the_end(app, write).await? {
+        Written::Done(Some(_)) => StatusCode::OK,
+        Written::Done(None) => StatusCode::CREATED,
+        Written::Refused(_) => return Err(refused(&icao)),
+    };
     Ok((status, Json(airport)).into_response())
 }
 
@@ -90,18 +98,29 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     authorize(&app, &headers)?;
     let icao = airport::icao(&path?.0).map_err(Problem::bad_request)?;
+    let preconditions = Preconditions::of(&headers);
     let write = {
         let (app, icao) = (Arc::clone(&app), icao.clone());
         async move {
-            let gone = app.store.delete(&icao).await?;
+            let written = app.store.delete(&icao, |current| preconditions.hold(current)).await?;
             // Also where there was nothing: it may have been removed behind our back.
-            let country = gone.as_ref().map(|gone| gone.country.as_str());
+            let country = written.before().map(|before| before.country.as_str());
             app.caches.written(&icao, country.as_slice());
-            Ok(gone.is_some())
+            Ok(written)
         }
     };
-    if to_the_end(app, write).await? {
-        return Ok(StatusCode::NO_CONTENT);
+    match to_the_end(app, write).await? {
+        Written::Done(Some(_)) => Ok(StatusCode::NO_CONTENT),
+        Written::Done(None) => {
+            Err(Problem::new(StatusCode::NOT_FOUND, format!("there is no airport {icao}")))
+        }
+        Written::Refused(_) => Err(refused(&icao)),
     }
-    Err(Problem::new(StatusCode::NOT_FOUND, format!("there is no airport {icao}")))
+}
+
+fn refused(icao: &str) -> Problem {
+    Problem::new(
+        StatusCode::PRECONDITION_FAILED,
+        format!("{icao} is not as the request wants it (If-Match, If-None-Match)"),
+    )
 }

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use reqwest::Method;
-use reqwest::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use reqwest::header::{CACHE_CONTROL, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, VARY};
 use serde_json::{Value, json};
 use servers::{Postgres, require};
 
-use crate::support::{Running, start};
+use crate::support::{Running, TOKEN, start};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_sqlite() {
@@ -37,6 +37,7 @@ async fn everything(service: &Running) {
     nearest(service).await;
     conditional(service).await;
     writes(service).await;
+    conditional_writes(service).await;
     operations(service).await;
 }
 
@@ -97,7 +98,34 @@ async fn conditional(service: &Running) {
             service.request(Method::GET, "/airports/EGLL").header(IF_NONE_MATCH, tags).send().await.unwrap();
         assert_eq!(response.status().as_u16(), status, "{tags}");
         assert_eq!(response.headers()[ETAG].to_str().unwrap(), tag);
+        assert_eq!(response.headers()[VARY], "accept-encoding", "{tags}");
+        assert_eq!(response.headers().get_all(VARY).iter().count(), 1, "{tags}");
     }
+}
+
+/// No write over what its author has not seen.
+async fn conditional_writes(service: &Running) {
+    let path = "/airports/BI06";
+    let body = |name: &str| json!({ "name": name, "country": "IS", "lat": 64.1, "lon": -21.9 });
+    let send = async |method: Method, name: &str, condition: HeaderName, tags: &str| {
+        let request = service.request(method, path).bearer_auth(TOKEN).header(condition, tags);
+        request.json(&body(name)).send().await.unwrap().status().as_u16()
+    };
+    let tag = async || service.get(path).await.headers()[ETAG].to_str().unwrap().to_owned();
+    assert_eq!(send(Method::PUT, "A", IF_MATCH, "*").await, 412, "there is nothing to match");
+    assert_eq!(send(Method::PUT, "A", IF_NONE_MATCH, "*").await, 201);
+    assert_eq!(send(Method::PUT, "B", IF_NONE_MATCH, "*").await, 412, "there is one already");
+    let first = tag().await;
+    assert_eq!(send(Method::PUT, "B", IF_MATCH, &format!("\"x\", {first}")).await, 200);
+    assert_eq!(send(Method::PUT, "C", IF_MATCH, &first).await, 412, "it has changed since");
+    assert_eq!(service.json(path).await["name"], "B");
+    let second = tag().await;
+    assert_eq!(send(Method::PUT, "C", IF_NONE_MATCH, &second).await, 412);
+    assert_eq!(send(Method::DELETE, "", IF_MATCH, &first).await, 412);
+    assert_eq!(service.get(path).await.status(), 200);
+    assert_eq!(send(Method::DELETE, "", IF_MATCH, &second).await, 204);
+    assert_eq!(send(Method::DELETE, "", IF_MATCH, &second).await, 412, "it is gone");
+    assert_eq!(service.get(path).await.status(), 404);
 }
 
 async fn writes(service: &Running) {

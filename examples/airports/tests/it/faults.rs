@@ -59,6 +59,28 @@ async fn a_killed_database_costs_503s_and_nothing_else() {
     Arc::into_inner(service).unwrap().stop().await;
 }
 
+/// A write that found no connection has changed nothing: what is cached goes on being served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_in_an_outage_costs_no_cached_answers() {
+    let Some(server) = require(Postgres::start()) else { return };
+    let url = server.url();
+    let service = start(&["--database", &url, "--acquire-timeout", "500ms", "--max-connections", "1"]).await;
+    let list = "/airports?country=IS&limit=3";
+    for path in ["/airports/KJFK", list] {
+        assert_eq!(service.get(path).await.status(), 200);
+    }
+    server.kill().unwrap();
+    // Whoever finds the broken connection throws it away.
+    assert_eq!(service.get("/airports/EGLL").await.status(), 503);
+    let body = serde_json::json!({ "name": "A", "country": "IS", "lat": 64.0, "lon": -21.0 });
+    assert_eq!(service.put("/airports/BI00", &body).await.status(), 503);
+    assert_eq!(service.delete("/airports/BIKF").await.status(), 503);
+    for path in ["/airports/KJFK", list] {
+        assert_eq!(service.get(path).await.status(), 200, "{path}");
+    }
+    service.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_configuration_is_an_error_with_a_reason() {
     use airports::config::Config;

@@ -157,6 +157,38 @@ async fn sigterm_under_load_cuts_off_no_answer() {
     }
 }
 
+/// SIGTERM in the middle of the import, and at the first sign of life: exit status 0, and nothing half done.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_is_a_clean_end_however_early() {
+    use std::io::BufRead as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    let terminate = async |mut child: Child| {
+        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        let status = ended(&mut child).await;
+        assert!(status.success(), "{status}");
+    };
+    let child = spawn(&["--database", &url(folder.path())]);
+    let began = Instant::now();
+    while !folder.path().join("airports.sqlite").exists() {
+        assert!(began.elapsed() < Duration::from_secs(20), "it does not begin");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    terminate(child).await;
+    for _ in 0..10 {
+        let mut child = spawn(&["--database", &url(folder.path())]);
+        let mut banner = String::new();
+        let mut lines = std::io::BufReader::new(child.stdout.take().unwrap());
+        lines.read_line(&mut banner).unwrap();
+        assert!(banner.starts_with("Serving "), "{banner}");
+        terminate(child).await;
+    }
+    let service = start(&["--database", &url(folder.path())]).await;
+    assert_eq!(service.json("/health").await["airports"], airports::import::airports().unwrap().len());
+    service.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_keeps_it_from_starting_is_told() {
     let folder = tempfile::tempdir().unwrap();
@@ -171,6 +203,11 @@ async fn what_keeps_it_from_starting_is_told() {
         (&["--database", "postgres://me:hush@127.0.0.1:1/x"], "refused"),
         (&["--database", "postgres://127.0.0.1:1/x?user=me&password=hush"], "refused"),
         (&["--database", "nonsense"], "neither sqlite"),
+        (&["--database", "mysql://me:hush@127.0.0.1/x"], "neither sqlite"),
+        (&["--database", "sqlite:"], "name of a file"),
+        (&["--database", "sqlite::memory:"], "name of a file"),
+        (&["--database", "sqlite://:memory:"], "name of a file"),
+        (&["--database", "sqlite://x?cache=shared&mode=memory"], "name of a file"),
         (&["--max-requests", "0"], "--max-requests"),
         (&["--request-timeout", "0s"], "--request-timeout"),
         (&["--acquire-timeout", "0s"], "--acquire-timeout"),

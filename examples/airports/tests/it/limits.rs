@@ -121,3 +121,36 @@ async fn open_connections_do_not_hold_up_the_end() {
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     drop((half, silent));
 }
+
+/// A client that asks and asks and never reads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_takes_no_answers_is_sent_away() {
+    let service = start(&["--slow-client", "500ms"]).await;
+    let mut deaf = raw(&service.url).await;
+    let asking = async {
+        while deaf.write_all(b"GET /airports?limit=100 HTTP/1.1\r\nhost: x\r\n\r\n").await.is_ok() {}
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(15), asking).await;
+    assert!(ended.is_ok(), "its connection is still open");
+    service.stop().await;
+}
+
+/// Pages of a hundred airports do not take a hundred times the memory that `--cache-capacity` promises.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_lists_count_by_their_length() {
+    let service = start(&["--cache-capacity", "200"]).await;
+    let (mut bytes, mut after) = (0, "0000".to_owned());
+    for _ in 0..60 {
+        let page = service.get(&format!("/airports?limit=100&after={after}")).await.bytes().await.unwrap();
+        bytes += page.len();
+        let page: serde_json::Value = serde_json::from_slice(&page).unwrap();
+        after = page["airports"][99]["icao"].as_str().unwrap().to_owned();
+    }
+    let most = 200 * 1024 / (bytes / 60) + 1;
+    poll_until(async || {
+        let entries = service.json("/stats").await["cache"]["queries"]["entries"].as_u64().unwrap();
+        entries > 0 && entries <= most as u64
+    })
+    .await;
+    service.stop().await;
+}
