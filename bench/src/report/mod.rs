@@ -50,11 +50,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         prepare(file)?;
     }
     let plan = if args.quick { Plan::quick(traces.as_deref()) } else { Plan::full(traces.as_deref()) };
-    let (results, chapters) = results::measure(&plan, |chapter| {
-        for exhibit in &chapter.exhibits {
-            exhibit.section.print();
-        }
-    });
+    produce(&plan, args)
+}
+
+/// Measures and writes.
+fn produce(plan: &Plan, args: &Args) -> anyhow::Result<()> {
+    let (results, chapters) = results::measure(plan, |exhibit| exhibit.section.print());
     let targets = verdict::against_targets(&results);
     targets.print();
     let machine = machine::describe(&command(args));
@@ -132,6 +133,38 @@ mod tests {
         let error = prepare(&args.markdown.join("below-a-file")).unwrap_err();
         assert!(format!("{error:#}").contains("page.md"), "{error:#}");
         assert!(prepare(folder.path()).is_err(), "a folder is no file");
+    }
+
+    #[test]
+    fn both_files_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = args(folder.path());
+        prepare(&args.out).unwrap();
+        let line = |text: &str| vec![text.to_owned()];
+        let plan = Plan {
+            throughput: line(
+                "--workloads hot-reads,pin --threads 1,2,3 --rounds 1 --operations 1000 --subjects millpond,papaya",
+            ),
+            latency: line(
+                "--threads 2 --rounds 1 --operations 2000 --capacity 1024 --subjects millpond,quick_cache",
+            ),
+            hit_ratio: line("--synthetic zipf:1000:5000 --policies millpond1,millpond,lru"),
+            ..Plan::default()
+        };
+        produce(&plan, &args).unwrap();
+        let page = std::fs::read_to_string(&args.out).unwrap();
+        let text = std::fs::read_to_string(&args.markdown).unwrap();
+        for part in [
+            "hot-reads, threads: 2",
+            "hot-reads: millions of operations",
+            "Latency of churn",
+            "Figures against targets",
+        ] {
+            assert!(page.contains(part) && text.contains(part), "{part}");
+        }
+        // Six times, two by threads, a latency, and the hit ratios.
+        assert_eq!(page.matches("<svg").count(), 10, "{text}");
+        assert!(text.contains("- commit: ") && text.contains("report --quick"), "{text}");
     }
 
     #[test]

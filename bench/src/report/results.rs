@@ -1,7 +1,5 @@
 //! All that was measured, as the commands' own functions return it.
 
-use anyhow::Context as _;
-
 use super::exhibit::{Chapter, Exhibit};
 use super::plan::{Plan, parse};
 use crate::adapters::Kind;
@@ -20,8 +18,9 @@ pub(super) struct Results {
     pub(super) hit_ratio: Vec<hit_ratio::Report>,
 }
 
-/// Runs all of the plan. One part that fails says so in its place and stops no other: each takes minutes.
-pub(super) fn measure(plan: &Plan, mut tell: impl FnMut(&Chapter)) -> (Results, Vec<Chapter>) {
+/// Runs all of the plan and tells each table as soon as it is there. One part that fails says so in its place and stops
+/// no other: each takes minutes.
+pub(super) fn measure(plan: &Plan, mut tell: impl FnMut(&Exhibit)) -> (Results, Vec<Chapter>) {
     let mut results = Results::default();
     let mut chapters = Vec::new();
     let parts: [(&str, &str, &[String], Part); 7] = [
@@ -37,83 +36,85 @@ pub(super) fn measure(plan: &Plan, mut tell: impl FnMut(&Chapter)) -> (Results, 
         let mut chapter = Chapter { title: title.to_owned(), ..Chapter::default() };
         for line in lines {
             chapter.commands.push(format!("millpond-bench {command} {line}").trim_end().to_owned());
-            let exhibits = part(line, &mut results).with_context(|| format!("{command} {line}"));
-            chapter.exhibits.extend(exhibits.unwrap_or_else(|error| vec![not_measured(&error)]));
+            let mut show = |exhibit: Exhibit| {
+                tell(&exhibit);
+                chapter.exhibits.push(exhibit);
+            };
+            if let Err(error) = part(line, &mut results, &mut show) {
+                show(not_measured(&error.context(format!("{command} {line}"))));
+            }
         }
-        tell(&chapter);
         chapters.push(chapter);
     }
     (results, chapters)
 }
 
-/// Measures what a command line says, keeps the figures, and returns them as tables and charts.
-type Part = fn(&str, &mut Results) -> anyhow::Result<Vec<Exhibit>>;
+/// Measures what a command line says, keeps the figures, and shows them as tables and charts.
+type Part = fn(&str, &mut Results, Show<'_>) -> anyhow::Result<()>;
+type Show<'s> = &'s mut dyn FnMut(Exhibit);
 
 fn not_measured(error: &anyhow::Error) -> Exhibit {
     Exhibit::table(Section::new("Not measured", &["reason"]).with_row([format!("{error:#}")]))
 }
 
-fn throughput(line: &str, results: &mut Results) -> anyhow::Result<Vec<Exhibit>> {
+fn throughput(line: &str, results: &mut Results, show: Show<'_>) -> anyhow::Result<()> {
     let args: throughput::Args = parse(line)?;
-    let mut exhibits = Vec::new();
     for &workload in &args.workloads {
         let blocks = throughput::measure(&args, workload)?;
-        exhibits.extend(blocks.iter().map(Exhibit::throughput));
-        exhibits.extend(Exhibit::scaling(&blocks));
+        blocks.iter().map(Exhibit::throughput).chain(Exhibit::scaling(&blocks)).for_each(&mut *show);
         results.throughput.extend(blocks);
     }
-    Ok(exhibits)
+    Ok(())
 }
 
-fn latency(line: &str, results: &mut Results) -> anyhow::Result<Vec<Exhibit>> {
+fn latency(line: &str, results: &mut Results, show: Show<'_>) -> anyhow::Result<()> {
     let args: latency::Args = parse(line)?;
-    let mut exhibits = Vec::new();
     for &threads in &args.threads {
         let block = latency::measure(&args, threads)?;
-        exhibits.push(Exhibit::latency(&block));
+        show(Exhibit::latency(&block));
         results.latency.push(block);
     }
-    Ok(exhibits)
+    Ok(())
 }
 
-fn instructions(line: &str, results: &mut Results) -> anyhow::Result<Vec<Exhibit>> {
+fn instructions(line: &str, results: &mut Results, show: Show<'_>) -> anyhow::Result<()> {
     let args: instructions::Args = parse(line)?;
     let blocks = instructions::measure(&args)?;
-    let exhibit = Exhibit::instructions(&args, &blocks);
+    show(Exhibit::instructions(&args, &blocks));
     results.instructions.extend(blocks);
-    Ok(vec![exhibit])
+    Ok(())
 }
 
-fn memory(line: &str, results: &mut Results) -> anyhow::Result<Vec<Exhibit>> {
+fn memory(line: &str, results: &mut Results, show: Show<'_>) -> anyhow::Result<()> {
     let args: memory::Args = parse(line)?;
     let measured = memory::measure(&args)?;
-    let exhibit = Exhibit::memory(&args, &measured);
+    show(Exhibit::memory(&args, &measured));
     results.memory.extend(measured);
-    Ok(vec![exhibit])
+    Ok(())
 }
 
-fn growth(line: &str, results: &mut Results) -> anyhow::Result<Vec<Exhibit>> {
+fn growth(line: &str, results: &mut Results, show: Show<'_>) -> anyhow::Result<()> {
     let args: growth::Args = parse(line)?;
     let measured = growth::measure(&args)?;
-    let exhibit = Exhibit::growth(&args, &measured);
+    show(Exhibit::growth(&args, &measured));
     results.growth.extend(measured);
-    Ok(vec![exhibit])
+    Ok(())
 }
 
-fn bound(line: &str, results: &mut Results) -> anyhow::Result<Vec<Exhibit>> {
+fn bound(line: &str, results: &mut Results, show: Show<'_>) -> anyhow::Result<()> {
     let args: bound::Args = parse(line)?;
     let measured = bound::measure(&args)?;
-    let exhibit = Exhibit::table(bound::section(&args, &measured));
+    show(Exhibit::table(bound::section(&args, &measured)));
     results.bound.extend(measured);
-    Ok(vec![exhibit])
+    Ok(())
 }
 
-fn hit_ratio(line: &str, results: &mut Results) -> anyhow::Result<Vec<Exhibit>> {
+fn hit_ratio(line: &str, results: &mut Results, show: Show<'_>) -> anyhow::Result<()> {
     let args: hit_ratio::Args = parse(line)?;
     let report = hit_ratio::measure(&args)?;
-    let exhibit = Exhibit::hit_ratio(&report);
+    show(Exhibit::hit_ratio(&report));
     results.hit_ratio.push(report);
-    Ok(vec![exhibit])
+    Ok(())
 }
 
 #[cfg(test)]
@@ -130,8 +131,8 @@ mod tests {
             ..Plan::default()
         };
         let mut told = Vec::new();
-        let (results, chapters) = measure(&plan, |chapter| told.push(chapter.title.clone()));
-        assert_eq!((told.len(), chapters.len()), (7, 7));
+        let (results, chapters) = measure(&plan, |exhibit| told.push(exhibit.section.title.clone()));
+        assert_eq!((told.len(), chapters.len()), (3, 7), "{told:?}");
         assert!(results.throughput.is_empty());
         assert_eq!(chapters[0].exhibits[0].section.title, "Not measured");
         assert!(chapters[0].exhibits[0].section.rows[0][0].contains("unheard-of"), "{chapters:?}");
