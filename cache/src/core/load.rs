@@ -184,6 +184,7 @@ where
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| candidate == key);
         let mut credit = core.gather(index, u64::from(weight), find);
         let mut locked = core.shards[index].lock();
+        core.expire_some(&mut locked, &mut removed);
         let mut late = None;
         if core.flights[index].take(hash, |in_flight| Arc::ptr_eq(&in_flight.flight, &self.flight)) {
             let old = find(&locked);
@@ -194,7 +195,6 @@ where
         } else {
             late = Some(value);
         }
-        core.sweep_a_little(&mut locked, &mut removed);
         let aftermath = locked.finish();
         drop(credit);
         drop(late);

@@ -393,11 +393,11 @@ where
         let mut credit = self.gather(index, u64::from(fresh.weight), find);
         let mut locked = self.shards.of(index).lock();
         self.flights[index].detach(hash, &fresh.key);
+        if !PLAIN {
+            self.expire_some(&mut locked, &mut removed);
+        }
         let old = find(&locked);
         self.link::<PLAIN>(&mut locked, old, fresh, &mut credit, &mut removed);
-        if !PLAIN {
-            self.sweep_a_little(&mut locked, &mut removed);
-        }
         let aftermath = locked.finish();
         drop(credit);
         self.conclude(pin, index, &removed, aftermath);

@@ -37,6 +37,7 @@ mod state;
 mod tests;
 
 pub use activity::Activity;
+pub(crate) use chunked::Chunked;
 pub use entries::Entries;
 pub use header::Header;
 pub use state::{Config, Policy};
