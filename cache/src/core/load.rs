@@ -157,11 +157,11 @@ where
         let core = self.core;
         self.count(Counter::LoadSuccesses);
         let key = self.key.as_ref().expect("a leader ends once");
-        // User code before the lock: the weigher and the clone. If one panics, dropping `self` abandons the flight; the
-        // key stays with `self` until then, so that leaving the table never drops one under the lock.
+        // User code before the lock: the weigher, the clone, the rule of expiry. If one panics, dropping `self` abandons the
+        // flight; the key stays with `self` until then, so that leaving the table never drops one under the lock.
         let weight = core.weigh(key, &value);
         let stored = value.clone();
-        let ends = core.ends(life);
+        let ends = core.ends(self.hash, key, &value, life);
         if u64::from(weight) > core.budget.max() {
             self.depart();
             core.report_refused(key, &stored);

@@ -6,6 +6,7 @@ use crate::reclaim;
 use crate::removal::RemovalCause;
 use crate::store::locked::Locked;
 use crate::store::wheel::Step;
+use crate::sync::Ordering;
 
 /// Timers that a write looks at, at most: more than one, so that expiry outruns the writes that cause it.
 const STEPS_PER_WRITE: usize = 16;
@@ -62,10 +63,33 @@ impl<K, V, S> Core<K, V, S> {
         }
     }
 
+    /// Removes what has expired before its timer, because a read shortened its life. Looks at every entry.
+    #[cold]
+    fn expire_shortened(&self, index: usize) {
+        let ids = self.shards[index].lock().ids();
+        for portion in ids.chunks(STEPS_PER_LOCK) {
+            let pin = self.pin_if_watched();
+            let mut removed = Removed::new();
+            let mut locked = self.shards[index].lock();
+            let now = self.ticks.now();
+            for &id in portion {
+                if locked.is_overdue(id, now) {
+                    self.expire(&mut locked, id, &mut removed);
+                }
+            }
+            let aftermath = locked.finish();
+            self.conclude(pin, index, &removed, aftermath);
+        }
+    }
+
     /// Removes all expired entries and drops all removed ones that no pin protects.
     pub(crate) fn run_pending_tasks(&self) {
+        let shortened = self.shortened.swap(false, Ordering::Relaxed);
         for index in 0..self.shards.len() {
             self.expire_all(index);
+            if shortened {
+                self.expire_shortened(index);
+            }
         }
         for shard in self.shards.iter() {
             shard.lock().seal();

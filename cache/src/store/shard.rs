@@ -187,11 +187,8 @@ impl<K, V> Shard<K, V> {
     /// The same for a cache without statistics: if the entry can't expire, further hits need not come here.
     #[inline]
     pub(crate) fn touch_settling(&self, id: u32, header: &Header) {
-        if self.timed() && self.times(id).is_some_and(|times| times.end() != 0) {
-            self.touch(header);
-        } else {
-            header.settle(&self.activity);
-        }
+        let ends = || self.timed() && self.times(id).is_some_and(|times| times.end() != 0);
+        header.settle(&self.activity, || !ends());
     }
 
     #[inline]

@@ -3,6 +3,7 @@
 use super::locked::{Ends, Locked};
 use super::times::{Times, TimesTable};
 use super::wheel::{Step, Wheel};
+use crate::sync::Ordering;
 
 impl<'s, K, V> Locked<'s, K, V> {
     /// Notes when an entry ends, and sees to it that it is looked at then.
@@ -19,6 +20,30 @@ impl<'s, K, V> Locked<'s, K, V> {
             times.set(0, 0);
             self.cancel(id);
         }
+    }
+
+    /// Gives a linked entry a new deadline. Its hits ask the clock from now on.
+    pub(crate) fn set_deadline(&mut self, id: u32, deadline: u64) {
+        let shard = self.shard;
+        if deadline == 0 && shard.times(id).is_none() {
+            return;
+        }
+        let times = shard.times.get_or_init(|| Box::new(TimesTable::new())).get_or_create(id);
+        times.deadline.store(deadline, Ordering::Relaxed);
+        let wheel = self.state.wheel.get_or_insert_with(|| Box::new(Wheel::new()));
+        match times.end() {
+            0 => wheel.cancel(id),
+            end => wheel.schedule(id, end),
+        }
+        shard.set_timed();
+        // After the deadline, so that a hit that sees the one sees the other: header.rs.
+        self.node(id).header.watch();
+    }
+
+    /// Whether a cell that was linked once is still there, and dead by now.
+    pub(crate) fn is_overdue(&self, id: u32, now: u64) -> bool {
+        self.state.wheel.as_ref().is_some_and(|wheel| wheel.holds(id))
+            && self.shard.times(id).is_some_and(|times| times.expired(now))
     }
 
     #[cold]

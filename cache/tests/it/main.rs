@@ -4,6 +4,7 @@ mod basic;
 mod bound;
 mod drops;
 mod expiry;
+mod expiry_rule;
 mod facts;
 mod growth;
 mod history;
