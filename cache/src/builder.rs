@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::cache::Cache;
 use crate::clock::{Clock, Ticks, nanos};
 use crate::core::budget::Budget;
+use crate::core::janitors::Janitors;
 use crate::core::load::Flights;
 use crate::core::{Core, Weigher};
 use crate::error::BuildError;
@@ -268,6 +269,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             expiry: self.expiry,
             shortened: AtomicBool::new(false),
             name: self.name,
+            janitors: Janitors::default(),
         };
         Ok(Cache { core: Arc::new(core) })
     }

@@ -30,7 +30,7 @@ use crate::stats::Stats;
 /// # When values are dropped
 /// A removed value may still be borrowed by a reader. It is dropped by a later write to its shard, or at the latest by
 /// [`run_pending_tasks`](Cache::run_pending_tasks) when no [`pin`](Cache::pin) is alive, or with the cache. There is no
-/// background thread.
+/// background thread unless you start one ([`spawn_janitor`](Cache::spawn_janitor)).
 ///
 /// # Unwind safety
 /// A panic in user code leaves the cache consistent and usable.

@@ -26,6 +26,7 @@
 //! - Loading: [`Cache::get_or_insert_with`] and its fallible and async twins.
 //! - [`RemovalCause`], [`Stats`]: what left, what was counted.
 //! - [`Expiry`], [`Cache::set_expires_after`]: a life of its own for each entry.
+//! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
 
 mod builder;
@@ -36,6 +37,7 @@ mod error;
 mod expiry;
 mod flight;
 mod iter;
+mod janitor;
 mod listener;
 mod loading;
 #[cfg(all(test, millpond_loom))]

@@ -5,6 +5,7 @@
 //! - [`write`](self::write): insert, update, remove; one short critical section each.
 //! - [`expire`]: when entries end.
 //! - [`maintain`]: removal of the expired, reclamation, invariants.
+//! - [`janitors`]: what ends with the cache.
 //! - [`load`]: one load per key at a time.
 //!
 //! **Locks.** A shard's lock, then that shard's flights; never two shards at once. Under them runs no user code but
@@ -12,6 +13,7 @@
 
 pub(crate) mod budget;
 mod expire;
+pub(crate) mod janitors;
 pub(crate) mod load;
 mod maintain;
 mod read;
@@ -21,6 +23,7 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::AtomicBool;
 
 use budget::Budget;
+use janitors::Janitors;
 use load::Flights;
 
 use crate::clock::Ticks;
@@ -53,6 +56,7 @@ pub(crate) struct Core<K, V, S> {
     /// Whether a read has shortened a life: its timer is too late then.
     pub(crate) shortened: AtomicBool,
     pub(crate) name: Option<Box<str>>,
+    pub(crate) janitors: Janitors,
     /// No weigher, no expiry, no listener, no statistics: writes have less to do.
     pub(crate) plain: bool,
 }

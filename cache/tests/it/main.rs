@@ -9,6 +9,7 @@ mod facts;
 mod growth;
 mod history;
 mod iter;
+mod janitor;
 mod listener;
 mod loading;
 mod loading_async;
