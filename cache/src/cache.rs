@@ -30,7 +30,7 @@ use crate::stats::Stats;
 /// # When values are dropped
 /// A removed value may still be borrowed by a reader. It is dropped by a later write to its shard, or at the latest by
 /// [`run_pending_tasks`](Cache::run_pending_tasks) when no [`pin`](Cache::pin) is alive, or with the cache. There is no
-/// background thread.
+/// background thread unless you start one ([`spawn_janitor`](Cache::spawn_janitor)).
 ///
 /// # Unwind safety
 /// A panic in user code leaves the cache consistent and usable.
@@ -140,6 +140,42 @@ where
     /// ```
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) {
         self.core.insert(key, value, Life::Ticks(nanos(ttl)));
+    }
+
+    /// What is left of an entry's life: until its deadline or until it was idle for too long, whichever comes first. `None`
+    /// if there is no entry, or if it never ends. Does not count as a use.
+    ///
+    /// See [`set_expires_after`](Self::set_expires_after) for an example. Takes no lock.
+    pub fn expires_after<Q>(&self, key: &Q) -> Option<Duration>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let pin = reclaim::pin();
+        self.core.expires_after(&pin, key)
+    }
+
+    /// Lets an entry live for `duration` from now on, whatever its life was; false if there is no live entry. Does not count
+    /// as a use. The time to idle still applies.
+    ///
+    /// `Duration::ZERO` ends it at once; `Duration::MAX` lets it live for ever. Once this has returned, no read returns the
+    /// value past its new end. Works on any cache; takes the shard's lock.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let cache = millpond_cache::Cache::new(100);
+    /// cache.insert("a", 1);
+    /// assert_eq!(cache.expires_after("a"), None);
+    /// assert!(cache.set_expires_after("a", Duration::from_secs(60)));
+    /// assert!(cache.expires_after("a") <= Some(Duration::from_secs(60)));
+    /// assert!(cache.set_expires_after("a", Duration::ZERO));
+    /// assert_eq!(cache.get("a"), None);
+    /// assert!(!cache.set_expires_after("a", Duration::MAX));
+    /// ```
+    pub fn set_expires_after<Q>(&self, key: &Q, duration: Duration) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.core.set_expires_after(key, nanos(duration))
     }
 
     /// Removes an entry and returns a clone of its value.

@@ -13,6 +13,15 @@ pub enum BuildError {
     /// `weigher` has no effect without `max_weight`.
     #[error("weigher: set max_weight as well, max_capacity counts entries")]
     NoMaxWeight,
+    /// `expire_after` decides how long each entry lives, and so does `time_to_live`; one of them must go.
+    #[error("expire_after: both expire_after and time_to_live are set; choose one")]
+    TwoLifetimes,
+    /// `time_to_live_jitter` shortens `time_to_live`, so it needs one.
+    #[error("time_to_live_jitter: set time_to_live as well, it is what is shortened")]
+    NoTimeToLive,
+    /// `time_to_live_jitter` must be a fraction from 0 to 1.
+    #[error("time_to_live_jitter: not a fraction from 0 to 1")]
+    Jitter,
     /// The number of shards must be a power of two between 1 and 65,536.
     #[error("shards: {0} is not a power of two between 1 and 65536")]
     Shards(usize),

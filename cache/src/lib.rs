@@ -25,6 +25,8 @@
 //! - Reading: [`Cache::get`] clones, [`Cache::read`] and [`Cache::pin`] do not.
 //! - Loading: [`Cache::get_or_insert_with`] and its fallible and async twins.
 //! - [`RemovalCause`], [`Stats`]: what left, what was counted.
+//! - [`Expiry`], [`Cache::set_expires_after`]: a life of its own for each entry.
+//! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
 
 mod builder;
@@ -32,8 +34,10 @@ mod cache;
 mod clock;
 mod core;
 mod error;
+mod expiry;
 mod flight;
 mod iter;
+mod janitor;
 mod listener;
 mod loading;
 #[cfg(all(test, millpond_loom))]
@@ -54,6 +58,7 @@ pub use crate::builder::CacheBuilder;
 pub use crate::cache::Cache;
 pub use crate::clock::{Clock, ManualClock};
 pub use crate::error::BuildError;
+pub use crate::expiry::Expiry;
 pub use crate::iter::Iter;
 pub use crate::pin::PinGuard;
 pub use crate::removal::RemovalCause;

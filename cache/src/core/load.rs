@@ -157,11 +157,11 @@ where
         let core = self.core;
         self.count(Counter::LoadSuccesses);
         let key = self.key.as_ref().expect("a leader ends once");
-        // User code before the lock: the weigher and the clone. If one panics, dropping `self` abandons the flight; the
-        // key stays with `self` until then, so that leaving the table never drops one under the lock.
+        // User code before the lock: the weigher, the clone, the rule of expiry. If one panics, dropping `self` abandons the
+        // flight; the key stays with `self` until then, so that leaving the table never drops one under the lock.
         let weight = core.weigh(key, &value);
         let stored = value.clone();
-        let ends = core.ends(life);
+        let ends = core.ends(self.hash, key, &value, life);
         if u64::from(weight) > core.budget.max() {
             self.depart();
             core.report_refused(key, &stored);
@@ -184,6 +184,7 @@ where
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| candidate == key);
         let mut credit = core.gather(index, u64::from(weight), find);
         let mut locked = core.shards[index].lock();
+        core.expire_some(&mut locked, &mut removed);
         let mut late = None;
         if core.flights[index].take(hash, |in_flight| Arc::ptr_eq(&in_flight.flight, &self.flight)) {
             let old = find(&locked);
@@ -194,7 +195,6 @@ where
         } else {
             late = Some(value);
         }
-        core.sweep_a_little(&mut locked, &mut removed);
         let aftermath = locked.finish();
         drop(credit);
         drop(late);

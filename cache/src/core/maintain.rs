@@ -5,48 +5,91 @@ use super::write::Removed;
 use crate::reclaim;
 use crate::removal::RemovalCause;
 use crate::store::locked::Locked;
-use crate::sync::thread;
+use crate::store::wheel::Step;
+use crate::sync::{Ordering, thread};
 
-/// Buckets of the table that each write checks for expired entries.
-const SWEEP_BUCKETS: usize = 1;
+/// Timers that a write looks at, at most: more than one, so that expiry outruns the writes that cause it.
+const STEPS_PER_WRITE: usize = 16;
+/// Timers that maintenance looks at before it lets writers of the shard in.
+const STEPS_PER_LOCK: usize = 256;
 /// How often maintenance looks again while a reader holds back what was removed.
 const PATIENCE: usize = 32;
 
 impl<K, V, S> Core<K, V, S> {
-    /// Looks at a few entries for expired ones; each write pays for a little of it.
-    pub(crate) fn sweep_a_little(&self, locked: &mut Locked<'_, K, V>, removed: &mut Removed) {
+    /// Removes a few expired entries; each write to a timed shard does that first, so that room is taken from the dead.
+    pub(crate) fn expire_some(&self, locked: &mut Locked<'_, K, V>, removed: &mut Removed) {
         if locked.timed() {
-            let ids = locked.next_ids(SWEEP_BUCKETS);
-            self.expire(locked, &ids, removed);
+            self.turn(locked, self.ticks.now(), STEPS_PER_WRITE, removed);
         }
     }
 
-    fn expire(&self, locked: &mut Locked<'_, K, V>, ids: &[u32], removed: &mut Removed) {
-        let now = self.ticks.now();
-        for &id in ids {
-            if locked.times(id).is_some_and(|times| times.expired(now)) {
-                let weight = u64::from(locked.weight_of(id));
-                locked.expire(id);
-                self.budget.give(weight);
-                if self.watched() {
-                    removed.push((id, RemovalCause::Expired));
+    /// Turns a shard's wheel; true if nothing is left to do at this time.
+    fn turn(&self, locked: &mut Locked<'_, K, V>, now: u64, steps: usize, removed: &mut Removed) -> bool {
+        for _ in 0..steps {
+            match locked.next_timer(now) {
+                Step::Due(id) => self.expire(locked, id, removed),
+                Step::Moved => {}
+                Step::Idle => return true,
+            }
+        }
+        false
+    }
+
+    fn expire(&self, locked: &mut Locked<'_, K, V>, id: u32, removed: &mut Removed) {
+        let weight = u64::from(locked.weight_of(id));
+        locked.expire(id);
+        self.budget.give(weight);
+        self.note(removed, id, RemovalCause::Expired);
+    }
+
+    /// Removes what has expired in a shard, by portions, so that its writers need not wait for all of it.
+    fn expire_all(&self, index: usize) {
+        loop {
+            let pin = self.pin_if_watched();
+            let mut removed = Removed::new();
+            let mut locked = self.shards[index].lock();
+            let mut done = true;
+            if locked.timed() {
+                // Under the lock: a time from before it may lie behind what a write has dealt with meanwhile.
+                let now = self.ticks.now();
+                locked.follow_clock(now);
+                done = self.turn(&mut locked, now, STEPS_PER_LOCK, &mut removed);
+            }
+            let aftermath = locked.finish();
+            self.conclude(pin, index, &removed, aftermath);
+            if done {
+                return;
+            }
+        }
+    }
+
+    /// Removes what has expired before its timer, because a read shortened its life. Looks at every entry.
+    #[cold]
+    fn expire_shortened(&self, index: usize) {
+        let ids = self.shards[index].lock().ids();
+        for portion in ids.chunks(STEPS_PER_LOCK) {
+            let pin = self.pin_if_watched();
+            let mut removed = Removed::new();
+            let mut locked = self.shards[index].lock();
+            let now = self.ticks.now();
+            for &id in portion {
+                if locked.is_overdue(id, now) {
+                    self.expire(&mut locked, id, &mut removed);
                 }
             }
+            let aftermath = locked.finish();
+            self.conclude(pin, index, &removed, aftermath);
         }
     }
 
     /// Removes all expired entries and drops all removed ones that no pin protects.
     pub(crate) fn run_pending_tasks(&self) {
-        for (index, shard) in self.shards.iter().enumerate() {
-            let pin = self.pin_if_watched();
-            let mut removed = Removed::new();
-            let mut locked = shard.lock();
-            if locked.timed() {
-                let ids = locked.ids();
-                self.expire(&mut locked, &ids, &mut removed);
+        let shortened = self.shortened.swap(false, Ordering::Relaxed);
+        for index in 0..self.shards.len() {
+            self.expire_all(index);
+            if shortened {
+                self.expire_shortened(index);
             }
-            let aftermath = locked.finish();
-            self.conclude(pin, index, &removed, aftermath);
         }
         for shard in self.shards.iter() {
             shard.lock().seal();

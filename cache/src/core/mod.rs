@@ -3,24 +3,31 @@
 //! - [`budget`]: the bound on the whole cache.
 //! - [`read`]: lookups; no lock.
 //! - [`write`](self::write): insert, update, remove; one short critical section each.
-//! - [`maintain`]: expiry, reclamation, invariants.
+//! - [`expire`]: when entries end.
+//! - [`maintain`]: removal of the expired, reclamation, invariants.
+//! - [`janitors`]: what ends with the cache.
 //! - [`load`]: one load per key at a time.
 //!
 //! **Locks.** A shard's lock, then that shard's flights; never two shards at once. Under them runs no user code but
 //! `K: Eq`; hashing, weighing and allocation of the value happen before, listeners and drops after.
 
 pub(crate) mod budget;
+mod expire;
+pub(crate) mod janitors;
 pub(crate) mod load;
 mod maintain;
 mod read;
 pub(crate) mod write;
 
 use std::hash::{BuildHasher, Hash};
+use std::sync::atomic::AtomicBool;
 
 use budget::Budget;
+use janitors::Janitors;
 use load::Flights;
 
 use crate::clock::Ticks;
+use crate::expiry::Expiry;
 use crate::listener::Listener;
 use crate::stats::Counters;
 use crate::store::shards::Shards;
@@ -41,8 +48,16 @@ pub(crate) struct Core<K, V, S> {
     /// Ticks; 0 = off.
     pub(crate) time_to_live: u64,
     pub(crate) time_to_idle: u64,
+    /// The part of the time to live that chance may take away; 0 = none.
+    pub(crate) jitter: f64,
+    /// The user's rule. With one, every entry has a deadline, [`FAR`](crate::store::times::FAR) if it never ends, so that each hit
+    /// asks the rule.
+    pub(crate) expiry: Option<Box<dyn Expiry<K, V>>>,
+    /// Whether a read has shortened a life: its timer is too late then.
+    pub(crate) shortened: AtomicBool,
     pub(crate) name: Option<Box<str>>,
-    /// No weigher, no time to live or idle, no listener, no statistics: writes have less to do.
+    pub(crate) janitors: Janitors,
+    /// No weigher, no expiry, no listener, no statistics: writes have less to do.
     pub(crate) plain: bool,
 }
 

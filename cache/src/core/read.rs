@@ -39,7 +39,7 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         shard: &'g Shard<K, V>,
         found: Found<'g, K, V>,
     ) -> Option<&'g V> {
-        if shard.timed() && !self.alive_on_read(shard, found.id, true) {
+        if shard.timed() && !self.alive_on_read(shard, found, true) {
             return self.get_nothing(pin);
         }
         if let Some(counters) = &self.counters {
@@ -79,19 +79,24 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         let shard = self.shards.of(hash.shard());
         shard
             .find(pin, hash.part(), |candidate| key.equivalent(candidate))
-            .is_some_and(|found| !shard.timed() || self.alive_on_read(shard, found.id, false))
+            .is_some_and(|found| !shard.timed() || self.alive_on_read(shard, found, false))
     }
 
     /// Whether the entry lives now; a use moves its idle deadline if it has one.
     #[inline]
-    fn alive_on_read(&self, shard: &Shard<K, V>, id: u32, is_use: bool) -> bool {
-        let Some(times) = shard.times(id) else { return true };
+    fn alive_on_read(&self, shard: &Shard<K, V>, found: Found<'_, K, V>, is_use: bool) -> bool {
+        let Some(times) = shard.times(found.id) else { return true };
         let now = self.ticks.now();
         if times.expired(now) {
             return false;
         }
-        if is_use && self.time_to_idle != 0 {
-            times.extend_idle(now.saturating_add(self.time_to_idle), self.time_to_idle / 64);
+        if is_use {
+            if self.time_to_idle != 0 {
+                times.extend_idle(now.saturating_add(self.time_to_idle), self.time_to_idle / 64);
+            }
+            if let Some(expiry) = &self.expiry {
+                self.ask_after_read(&**expiry, times, found.node, now);
+            }
         }
         true
     }

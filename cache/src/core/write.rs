@@ -98,39 +98,6 @@ impl<K, V, S> Core<K, V, S> {
         }
     }
 
-    /// When an entry ends that is written now.
-    #[inline]
-    pub(crate) fn ends(&self, life: Life) -> Ends {
-        if self.time_to_live == 0 && self.time_to_idle == 0 && matches!(life, Life::Configured) {
-            return Ends::default();
-        }
-        self.ends_from_now(life)
-    }
-
-    #[cold]
-    fn ends_from_now(&self, life: Life) -> Ends {
-        let to_live = match life {
-            Life::Configured => self.time_to_live,
-            Life::Ticks(ticks) => ticks,
-        };
-        let now = self.ticks.now();
-        let deadline = match life {
-            Life::Configured if to_live == 0 => 0,
-            // Beyond the end of time is never.
-            _ => now.checked_add(to_live).unwrap_or(0),
-        };
-        let idle = if self.time_to_idle == 0 { 0 } else { now.checked_add(self.time_to_idle).unwrap_or(0) };
-        Ends { deadline, idle }
-    }
-
-    /// Weighs and dates an entry. Runs the weigher.
-    #[inline]
-    pub(crate) fn fresh(&self, hash: KeyHash, key: K, value: V, life: Life) -> Fresh<K, V> {
-        let weight = self.weigh(&key, &value);
-        let ends = self.ends(life);
-        Fresh { hash, key, value, weight, ends }
-    }
-
     /// Frees room in other shards for an entry of this weight, where this one holds less than its share of a full cache.
     /// `find` looks for an old entry of the key.
     #[inline]
@@ -393,11 +360,11 @@ where
         let mut credit = self.gather(index, u64::from(fresh.weight), find);
         let mut locked = self.shards.of(index).lock();
         self.flights[index].detach(hash, &fresh.key);
+        if !PLAIN {
+            self.expire_some(&mut locked, &mut removed);
+        }
         let old = find(&locked);
         self.link::<PLAIN>(&mut locked, old, fresh, &mut credit, &mut removed);
-        if !PLAIN {
-            self.sweep_a_little(&mut locked, &mut removed);
-        }
         let aftermath = locked.finish();
         drop(credit);
         self.conclude(pin, index, &removed, aftermath);

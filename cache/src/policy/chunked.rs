@@ -7,18 +7,18 @@
 const CHUNK: usize = 256;
 
 #[derive(Debug)]
-pub(super) struct Chunked<T> {
+pub(crate) struct Chunked<T> {
     chunks: Vec<Box<[T; CHUNK]>>,
 }
 
 impl<T: Copy + Default> Chunked<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { chunks: Vec::new() }
     }
 
     /// Makes `slot` valid, and all below it.
     #[inline]
-    pub(super) fn reserve(&mut self, slot: u32) {
+    pub(crate) fn reserve(&mut self, slot: u32) {
         if slot as usize / CHUNK >= self.chunks.len() {
             self.grow(slot);
         }
@@ -30,12 +30,12 @@ impl<T: Copy + Default> Chunked<T> {
     }
 
     #[inline]
-    pub(super) fn get_mut(&mut self, slot: u32) -> &mut T {
+    pub(crate) fn get_mut(&mut self, slot: u32) -> &mut T {
         &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
     }
 
     /// The value at a slot that may not have been reserved.
-    pub(super) fn try_get(&self, slot: u32) -> Option<T> {
+    pub(crate) fn try_get(&self, slot: u32) -> Option<T> {
         Some(self.chunks.get(slot as usize / CHUNK)?[slot as usize % CHUNK])
     }
 }

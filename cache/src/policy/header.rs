@@ -2,9 +2,17 @@
 //!
 //! They live at the front of the entry's own memory: a hit has that cache line already, and so has a hand that looks at
 //! the entry before it moves it. Hits may only set the reference bit, which therefore has a byte of its own and needs no
-//! read-modify-write; all else is written under the shard's lock.
+//! read-modify-write where it is set already; all else is written under the shard's lock.
+//!
+//! **An end that comes later.** A hit marks an entry as settled if it has no end, and further hits then check nothing. An entry that
+//! is given an end afterwards must not be marked by a hit that has looked before. So the end is stored first, then the entry
+//! is *watched*, which takes the mark away and stays; and a hit looks at the byte first, then at the end, and sets the mark
+//! only if the byte is still the same.
 
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU8, AtomicU16, AtomicU32,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
 
 use super::activity::Activity;
 use super::region::Region;
@@ -15,6 +23,8 @@ const TOUCHED: u8 = 1;
 const SETTLED: u8 = 2;
 /// The same, but that hits are counted.
 const COUNTED: u8 = 3;
+/// Not a reference: was given an end after it was shown to readers, so it is never settled again.
+const WATCHED: u8 = 4;
 
 /// What the policy keeps in an entry. All zero is a valid header.
 #[derive(Debug)]
@@ -48,25 +58,35 @@ impl Header {
     /// Records a hit. Lock-free; one load, and a store only for the first hit since the policy last looked.
     #[inline]
     pub fn touch(&self, activity: &Activity) {
-        self.touch_as(TOUCHED, activity);
+        self.touch_as(self.referenced.load(Relaxed), TOUCHED, activity);
     }
 
-    /// As [`touch`](Self::touch), and notes that until the policy looks again, hits have nothing to record, but in the
-    /// statistics if they are `counted`.
+    /// As [`touch`](Self::touch), and if `endless` says that the entry can't expire, notes that until the policy looks again,
+    /// hits have nothing to record, but in the statistics if they are `counted`.
     #[inline]
-    pub fn settle(&self, counted: bool, activity: &Activity) {
-        self.touch_as(if counted { COUNTED } else { SETTLED }, activity);
+    pub fn settle(&self, counted: bool, activity: &Activity, endless: impl FnOnce() -> bool) {
+        let held = self.referenced.load(Acquire);
+        let settles = held & WATCHED == 0 && endless();
+        let settled = if counted { COUNTED } else { SETTLED };
+        self.touch_as(held, if settles { settled } else { TOUCHED }, activity);
     }
 
     #[inline]
-    fn touch_as(&self, mark: u8, activity: &Activity) {
-        let held = self.referenced.load(Relaxed);
-        if held != mark {
-            self.referenced.store(mark, Relaxed);
-            if held == 0 {
-                self.activate(activity);
-            }
+    fn touch_as(&self, held: u8, mark: u8, activity: &Activity) {
+        if held & !WATCHED == mark {
+            return;
         }
+        // A hit that loses against another, or against the hand, is part of it.
+        let marked = self.referenced.compare_exchange(held, held & WATCHED | mark, AcqRel, Relaxed).is_ok();
+        if marked && held & !WATCHED == 0 {
+            self.activate(activity);
+        }
+    }
+
+    /// Has all further hits look at the entry's end, which was stored before. Under the shard's lock.
+    pub fn watch(&self) {
+        let watched = |held| Some(WATCHED | if held & !WATCHED == 0 { 0 } else { TOUCHED });
+        let _before = self.referenced.fetch_update(AcqRel, Relaxed, watched);
     }
 
     /// Whether a hit has nothing to record.
@@ -83,7 +103,6 @@ impl Header {
         self.referenced.load(Relaxed) == COUNTED
     }
 
-    // Two racing hits may both come here; the tally is then one too high, which the climber does not notice.
     #[cold]
     fn activate(&self, activity: &Activity) {
         activity.record(self.region(), self.stamp.load(Relaxed));
@@ -106,15 +125,17 @@ impl Header {
 
     #[inline]
     pub(super) fn referenced(&self) -> bool {
-        self.referenced.load(Relaxed) != 0
+        self.referenced.load(Relaxed) & !WATCHED != 0
     }
 
     /// Clears the reference bit and says whether it was set. A hit between the two steps merges with the one before it.
     #[inline]
     pub(super) fn take_reference(&self) -> bool {
-        let was = self.referenced();
+        let held = self.referenced.load(Relaxed);
+        let was = held & !WATCHED != 0;
         if was {
-            self.referenced.store(0, Relaxed);
+            // Who watches holds the lock, as we do.
+            self.referenced.store(held & WATCHED, Relaxed);
         }
         was
     }
@@ -156,6 +177,29 @@ mod tests {
     #[test]
     fn is_sixteen_bytes() {
         assert_eq!(size_of::<Header>(), 16);
+    }
+
+    #[test]
+    fn what_is_watched_never_settles() {
+        let activity = Activity::new();
+        let header = Header::new(7);
+        header.settle(&activity, || true);
+        assert!(header.is_settled());
+        header.watch();
+        assert!(!header.is_settled() && header.referenced());
+        // A hit that has looked for an end just before there was one.
+        let late = Header::new(7);
+        late.settle(&activity, || {
+            late.watch();
+            true
+        });
+        for header in [header, late] {
+            for _ in 0..2 {
+                header.settle(&activity, || true);
+                assert!(!header.is_settled() && header.referenced());
+                assert!(header.take_reference() && !header.take_reference());
+            }
+        }
     }
 
     #[test]

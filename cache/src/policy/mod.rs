@@ -39,6 +39,8 @@ mod state;
 mod tests;
 
 pub use activity::Activity;
+pub(crate) use chunked::Chunked;
 pub use entries::Entries;
 pub use header::Header;
+pub(crate) use random::Random;
 pub use state::{Config, Policy};

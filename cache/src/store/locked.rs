@@ -4,7 +4,6 @@ use super::cells::View;
 use super::node::{Node, Nodes};
 use super::shard::{Shard, State};
 use super::table::{Place, Table};
-use super::times::{Times, TimesTable};
 use crate::policy::{Entries, Header};
 use crate::reclaim::{self, Pinned};
 use crate::sync::{MutexGuard, Ordering, fence};
@@ -17,8 +16,8 @@ const COLLECT: usize = 16;
 /// A shard whose lock this thread holds. Every change goes through here; none of it runs user code but `is_key`.
 #[derive(Debug)]
 pub(crate) struct Locked<'s, K, V> {
-    shard: &'s Shard<K, V>,
-    state: MutexGuard<'s, State<K, V>>,
+    pub(super) shard: &'s Shard<K, V>,
+    pub(super) state: MutexGuard<'s, State<K, V>>,
     /// Taken out of their cells, to be dropped after the unlock: declared after the guard.
     dead: Vec<(K, V)>,
 }
@@ -165,16 +164,13 @@ impl<'s, K, V> Locked<'s, K, V> {
         id
     }
 
-    #[cold]
-    fn date(&self, id: u32, ends: Ends) {
-        let shard = self.shard;
-        if ends.deadline != 0 || ends.idle != 0 {
-            let times = shard.times.get_or_init(|| Box::new(TimesTable::new())).get_or_create(id);
-            times.set(ends.deadline, ends.idle);
-            shard.set_timed();
-        } else if let Some(times) = shard.times(id) {
-            times.set(0, 0);
+    /// Into limbo, once it is in no table any more.
+    #[inline]
+    fn lay_out(&mut self, id: u32) {
+        if self.shard.timed() {
+            self.cancel(id);
         }
+        self.state.limbo.push(id);
     }
 
     /// An empty cell.
@@ -215,7 +211,7 @@ impl<'s, K, V> Locked<'s, K, V> {
         let state = &mut *self.state;
         state.policy.replace(&view, &self.shard.activity, spot.id, id, weight);
         self.table_of(spot).replace(spot.place, id);
-        self.state.limbo.push(spot.id);
+        self.lay_out(spot.id);
         id
     }
 
@@ -240,7 +236,7 @@ impl<'s, K, V> Locked<'s, K, V> {
         let state = &mut *self.state;
         let id = state.policy.evict(&view)?;
         if newcomer == Some(id) {
-            self.state.limbo.push(id);
+            self.lay_out(id);
         } else {
             self.unlink(id);
         }
@@ -262,18 +258,7 @@ impl<'s, K, V> Locked<'s, K, V> {
             // A newcomer that was rejected is in neither.
             let _linked = self.draining().is_some_and(|table| table.remove(hash, id));
         }
-        self.state.limbo.push(id);
-    }
-
-    /// Deadlines of a linked entry, if it has any.
-    pub(crate) fn times(&self, id: u32) -> Option<&'s Times> {
-        self.shard.timed().then(|| self.shard.times(id)).flatten()
-    }
-
-    /// Whether anything in this shard can expire.
-    #[inline]
-    pub(crate) fn timed(&self) -> bool {
-        self.shard.timed()
+        self.lay_out(id);
     }
 
     #[inline]
@@ -292,17 +277,6 @@ impl<'s, K, V> Locked<'s, K, V> {
         self.table().for_each(|id| ids.push(id));
         if let Some(draining) = self.draining() {
             draining.for_each(|id| ids.push(id));
-        }
-        ids
-    }
-
-    /// Linked entries of the next few buckets, going round; `None` for the whole shard at once.
-    pub(crate) fn next_ids(&mut self, buckets: usize) -> Vec<u32> {
-        let table = self.table();
-        let mut ids = Vec::new();
-        for _ in 0..buckets.min(table.buckets()) {
-            self.state.sweep = (self.state.sweep + 1) % table.buckets();
-            table.for_each_in(self.state.sweep, |id| ids.push(id));
         }
         ids
     }
@@ -449,5 +423,6 @@ impl<'s, K, V> Locked<'s, K, V> {
         assert_eq!(self.shard.weight(), self.state.policy.weight(), "the published weight is current");
         let weight: u64 = self.ids().iter().map(|&id| u64::from(self.weight_of(id))).sum();
         assert_eq!(weight, self.state.policy.weight(), "the weights add up");
+        self.check_timers();
     }
 }

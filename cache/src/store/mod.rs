@@ -4,7 +4,8 @@
 //! - [`node`]: the typed view of a cell.
 //! - [`table`]: hash to cell, read without a lock.
 //! - [`limbo`]: cells that a reader may still see.
-//! - [`times`]: deadlines, allocated only for shards that have one.
+//! - [`times`]: deadlines, allocated only for shards that have one. [`wheel`]: whose comes next.
+//!   [`timers`]: both, as writers use them.
 //! - [`shard`]: all of it behind one mutex for writers, and the lock-free lookup. [`locked`]: what writers do.
 //! - [`shards`]: all of them.
 
@@ -15,4 +16,6 @@ pub(crate) mod node;
 pub(crate) mod shard;
 pub(crate) mod shards;
 pub(crate) mod table;
+mod timers;
 pub(crate) mod times;
+pub(crate) mod wheel;

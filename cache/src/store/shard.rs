@@ -19,6 +19,7 @@ use super::limbo::Limbo;
 use super::node::{Node, Nodes};
 use super::table::Table;
 use super::times::{Times, TimesTable};
+use super::wheel::Wheel;
 use crate::policy::{Activity, Config, Header, Policy};
 use crate::reclaim::Pinned;
 use crate::sync::{AtomicPtr, AtomicU32, Mutex, Ordering, fence};
@@ -66,8 +67,8 @@ pub(crate) struct State<K, V> {
     pub(super) retired: Vec<(u64, *mut Table)>,
     /// Next bucket of the draining table.
     pub(super) cursor: usize,
-    /// Next cell that the sweep for expired entries looks at.
-    pub(super) sweep: usize,
+    /// Timers of entries with an end; made with the first of them.
+    pub(super) wheel: Option<Box<Wheel>>,
     /// Unsealed cells in limbo at which a write looks after it.
     pub(super) tend_at: u32,
     _entries: PhantomData<(K, V)>,
@@ -125,7 +126,7 @@ impl<K, V> Shard<K, V> {
                 limbo: Limbo::default(),
                 retired: Vec::new(),
                 cursor: 0,
-                sweep: 0,
+                wheel: None,
                 tend_at: 4,
                 _entries: PhantomData,
             })),
@@ -185,11 +186,8 @@ impl<K, V> Shard<K, V> {
     /// Records a hit for the policy. If the entry can't expire, further hits need not come here.
     #[inline]
     pub(crate) fn touch(&self, id: u32, header: &Header, counted: bool) {
-        if self.timed() && self.times(id).is_some_and(|times| times.end() != 0) {
-            header.touch(&self.activity);
-        } else {
-            header.settle(counted, &self.activity);
-        }
+        let ends = || self.timed() && self.times(id).is_some_and(|times| times.end() != 0);
+        header.settle(counted, &self.activity, || !ends());
     }
 
     #[inline]

@@ -14,10 +14,13 @@ const CHUNK: usize = 1024;
 const FIRST: usize = 16;
 const SEGMENTS: usize = 19;
 
+/// A deadline that no clock reaches, where 0 would mean that the clock need not be asked.
+pub(crate) const FAR: u64 = u64::MAX;
+
 /// When an entry dies, in ticks of the cache's clock. 0 = never.
 #[derive(Debug, Default)]
 pub(crate) struct Times {
-    /// Set by writes.
+    /// Set by writes, and moved by reads where the user's rule says so.
     pub(crate) deadline: AtomicU64,
     /// Moved by reads of a cache with a time to idle.
     pub(crate) idle: AtomicU64,
@@ -40,6 +43,11 @@ impl Times {
         if current != 0 && until > current.saturating_add(tolerance) {
             self.idle.store(until, Ordering::Relaxed);
         }
+    }
+
+    /// Puts a deadline in the place of another; false if it was changed meanwhile.
+    pub(crate) fn move_deadline(&self, before: u64, after: u64) -> bool {
+        self.deadline.compare_exchange(before, after, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     pub(crate) fn set(&self, deadline: u64, idle: u64) {

@@ -1,0 +1,164 @@
+//! When entries end: what was configured, what the user's rule says, what is asked and set from outside.
+//!
+//! All user code here runs outside the locks.
+
+use std::hash::{BuildHasher, Hash};
+use std::time::Duration;
+
+use equivalent::Equivalent;
+
+use super::write::{Fresh, Life, Removed};
+use super::{Core, KeyHash};
+use crate::clock::nanos;
+use crate::expiry::Expiry;
+use crate::policy::Random;
+use crate::reclaim::{self, Pinned};
+use crate::store::locked::Ends;
+use crate::store::node::Node;
+use crate::store::times::{FAR, Times};
+use crate::sync::Ordering;
+
+impl<K, V, S> Core<K, V, S> {
+    /// A deadline in so many ticks. Beyond the end of time is never.
+    fn deadline(&self, now: u64, ticks: u64) -> u64 {
+        let never = if self.expiry.is_some() { FAR } else { 0 };
+        now.checked_add(ticks).filter(|&deadline| deadline < FAR).unwrap_or(never)
+    }
+
+    /// The configured time to live, less this entry's part of the jitter.
+    fn life(&self, hash: KeyHash, now: u64) -> u64 {
+        if self.jitter == 0.0 {
+            return self.time_to_live;
+        }
+        // Time and key decide, mixed well: no state that writers would share.
+        let bits = Random::new(hash.full() ^ now.rotate_left(32)).next();
+        let share = (bits >> 11) as f64 / (1u64 << 53) as f64;
+        let less = (self.time_to_live as f64 * self.jitter * share) as u64;
+        self.time_to_live.saturating_sub(less).max(1)
+    }
+
+    /// Lets the user's rule move the deadline of an entry that is being read.
+    #[inline(never)]
+    pub(super) fn ask_after_read(
+        &self,
+        expiry: &dyn Expiry<K, V>,
+        times: &Times,
+        node: &Node<K, V>,
+        now: u64,
+    ) {
+        let before = times.deadline.load(Ordering::Relaxed);
+        let Some(life) = expiry.expire_after_read(&node.key, &node.value, remaining(before, now)) else {
+            return;
+        };
+        let after = self.deadline(now, nanos(life));
+        // The system's clock moves every few milliseconds: in between, reads of a hot entry write nothing.
+        if after != before && times.move_deadline(before, after) && after < before {
+            self.shortened.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<K: Eq, V, S> Core<K, V, S> {
+    /// Weighs and dates an entry. Runs the weigher and the user's rule of expiry.
+    #[inline]
+    pub(crate) fn fresh(&self, hash: KeyHash, key: K, value: V, life: Life) -> Fresh<K, V> {
+        let weight = self.weigh(&key, &value);
+        let ends = self.ends(hash, &key, &value, life);
+        Fresh { hash, key, value, weight, ends }
+    }
+
+    /// When an entry ends that is written now.
+    #[inline]
+    pub(crate) fn ends(&self, hash: KeyHash, key: &K, value: &V, life: Life) -> Ends {
+        let configured = self.time_to_live != 0 || self.time_to_idle != 0 || self.expiry.is_some();
+        if !configured && matches!(life, Life::Configured) {
+            return Ends::default();
+        }
+        self.ends_from_now(hash, key, value, life)
+    }
+
+    #[cold]
+    fn ends_from_now(&self, hash: KeyHash, key: &K, value: &V, life: Life) -> Ends {
+        let now = self.ticks.now();
+        let deadline = match (life, &self.expiry) {
+            (Life::Ticks(ticks), _) => self.deadline(now, ticks),
+            (Life::Configured, Some(expiry)) => self.deadline_by_rule(&**expiry, hash, (key, value), now),
+            (Life::Configured, None) if self.time_to_live == 0 => 0,
+            (Life::Configured, None) => self.deadline(now, self.life(hash, now)),
+        };
+        let idle = if self.time_to_idle == 0 { 0 } else { now.checked_add(self.time_to_idle).unwrap_or(0) };
+        Ends { deadline, idle }
+    }
+
+    fn deadline_by_rule(
+        &self,
+        expiry: &dyn Expiry<K, V>,
+        hash: KeyHash,
+        (key, value): (&K, &V),
+        now: u64,
+    ) -> u64 {
+        let before = self.held_deadline(hash, key, now);
+        let life = match before {
+            Some(before) => expiry.expire_after_update(key, value, remaining(before, now)),
+            None => expiry.expire_after_create(key, value),
+        };
+        life.map_or(before.unwrap_or(FAR), |life| self.deadline(now, nanos(life)))
+    }
+
+    /// The deadline of a live entry, without the lock.
+    fn held_deadline(&self, hash: KeyHash, key: &K, now: u64) -> Option<u64> {
+        let pin = reclaim::pin();
+        let shard = self.shards.of(hash.shard());
+        let found = shard.find(&pin, hash.part(), |candidate| candidate == key)?;
+        let times = shard.times(found.id)?;
+        (!times.expired(now)).then(|| times.deadline.load(Ordering::Relaxed))
+    }
+}
+
+impl<K, V, S> Core<K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    /// What is left of an entry's life; none if there is no entry, or no end.
+    pub(crate) fn expires_after<Q>(&self, pin: &Pinned, key: &Q) -> Option<Duration>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = self.hash(key);
+        let shard = self.shards.of(hash.shard());
+        let found = shard.find(pin, hash.part(), |candidate| key.equivalent(candidate))?;
+        let times = shard.times(found.id)?;
+        let now = self.ticks.now();
+        // An end that a read moves meanwhile may lie behind us now, but not both the old and the new one.
+        remaining(times.end(), now).filter(|left| !left.is_zero())
+    }
+
+    /// Gives a live entry a new deadline; false if there is none.
+    pub(crate) fn set_expires_after<Q>(&self, key: &Q, ticks: u64) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = self.hash(key);
+        let index = self.shard_index(hash);
+        let pin = self.pin_if_watched();
+        let mut removed = Removed::new();
+        let mut locked = self.shards[index].lock();
+        let spot = locked
+            .find(hash.part(), |candidate| key.equivalent(candidate))
+            .filter(|spot| !self.expired(&locked, spot.id));
+        if let Some(spot) = spot {
+            let deadline = self.deadline(self.ticks.now(), ticks);
+            locked.set_deadline(spot.id, deadline);
+        }
+        self.expire_some(&mut locked, &mut removed);
+        let aftermath = locked.finish();
+        self.conclude(pin, index, &removed, aftermath);
+        spot.is_some()
+    }
+}
+
+/// From now to an end; none if that is never.
+fn remaining(end: u64, now: u64) -> Option<Duration> {
+    (end != 0 && end != FAR).then(|| Duration::from_nanos(end.saturating_sub(now)))
+}

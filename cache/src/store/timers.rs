@@ -1,0 +1,112 @@
+//! A shard under its lock: deadlines, and the wheel that keeps their order.
+
+use super::locked::{Ends, Locked};
+use super::times::{Times, TimesTable};
+use super::wheel::{Step, Wheel};
+use crate::sync::Ordering;
+
+impl<'s, K, V> Locked<'s, K, V> {
+    /// Notes when an entry ends, and sees to it that it is looked at then.
+    #[cold]
+    pub(super) fn date(&mut self, id: u32, ends: Ends) {
+        let shard = self.shard;
+        if ends.deadline != 0 || ends.idle != 0 {
+            let times = shard.times.get_or_init(|| Box::new(TimesTable::new())).get_or_create(id);
+            times.set(ends.deadline, ends.idle);
+            let wheel = self.state.wheel.get_or_insert_with(|| Box::new(Wheel::new()));
+            wheel.schedule(id, times.end());
+            shard.set_timed();
+        } else if let Some(times) = shard.times(id) {
+            times.set(0, 0);
+            self.cancel(id);
+        }
+    }
+
+    /// Gives a linked entry a new deadline. Its hits ask the clock from now on.
+    pub(crate) fn set_deadline(&mut self, id: u32, deadline: u64) {
+        let shard = self.shard;
+        if deadline == 0 && shard.times(id).is_none() {
+            return;
+        }
+        let times = shard.times.get_or_init(|| Box::new(TimesTable::new())).get_or_create(id);
+        times.deadline.store(deadline, Ordering::Relaxed);
+        let wheel = self.state.wheel.get_or_insert_with(|| Box::new(Wheel::new()));
+        match times.end() {
+            0 => wheel.cancel(id),
+            end => wheel.schedule(id, end),
+        }
+        shard.set_timed();
+        // After the deadline, so that a hit that sees the one sees the other: header.rs.
+        self.node(id).header.watch();
+    }
+
+    /// Whether a cell that was linked once is still there, and dead by now.
+    pub(crate) fn is_overdue(&self, id: u32, now: u64) -> bool {
+        self.state.wheel.as_ref().is_some_and(|wheel| wheel.holds(id))
+            && self.shard.times(id).is_some_and(|times| times.expired(now))
+    }
+
+    #[cold]
+    pub(super) fn cancel(&mut self, id: u32) {
+        if let Some(wheel) = &mut self.state.wheel {
+            wheel.cancel(id);
+        }
+    }
+
+    /// Looks at the entry whose turn is next by `now`. Not for shards that are not timed.
+    pub(crate) fn next_timer(&mut self, now: u64) -> Step {
+        let shard = self.shard;
+        let Some(wheel) = &mut self.state.wheel else { return Step::Idle };
+        wheel.step(now, |id| shard.times(id).map_or(0, Times::end))
+    }
+
+    /// Puts the timers right if the clock has gone back. Cost: proportional to their number.
+    pub(crate) fn follow_clock(&mut self, now: u64) {
+        if !self.state.wheel.as_ref().is_some_and(|wheel| wheel.is_ahead_of(now)) {
+            return;
+        }
+        let ids = self.ids();
+        let shard = self.shard;
+        let Some(wheel) = &mut self.state.wheel else { return };
+        wheel.rewind(now);
+        for id in ids {
+            let end = shard.times(id).map_or(0, Times::end);
+            if end != 0 {
+                wheel.schedule(id, end);
+            }
+        }
+    }
+
+    /// Deadlines of a linked entry, if it has any.
+    pub(crate) fn times(&self, id: u32) -> Option<&'s Times> {
+        self.shard.timed().then(|| self.shard.times(id)).flatten()
+    }
+
+    /// Whether anything in this shard can expire.
+    #[inline]
+    pub(crate) fn timed(&self) -> bool {
+        self.shard.timed()
+    }
+
+    /// Panics unless every entry that ends has a timer, and nothing else has one.
+    pub(super) fn check_timers(&self) {
+        let Some(wheel) = &self.state.wheel else {
+            let ends = |id: &u32| self.shard.times(*id).is_some_and(|times| times.end() != 0);
+            assert!(!self.ids().iter().any(ends), "an end needs a wheel");
+            return;
+        };
+        // Not when their turns come: a read may have brought an end forward.
+        wheel.check_invariants(|_| 0);
+        let mut timers = 0;
+        for id in self.ids() {
+            timers += usize::from(wheel.holds(id));
+            let end = self.shard.times(id).map_or(0, Times::end);
+            assert!(end == 0 || wheel.holds(id), "an entry that ends has a timer");
+            assert!(
+                end == 0 || !self.node(id).header.is_settled(),
+                "a hit on an entry that ends must look at the clock"
+            );
+        }
+        assert_eq!(timers, wheel.len(), "only linked entries have timers");
+    }
+}
