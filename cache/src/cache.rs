@@ -222,7 +222,7 @@ impl<K, V, S> Cache<K, V, S> {
         Some(self.core.budget.max()).filter(|&max| max != u64::MAX)
     }
 
-    /// Loads in flight now.
+    /// Loads and computes in flight now.
     #[must_use]
     pub fn loads_in_flight(&self) -> usize {
         self.core.flights.iter().map(crate::core::load::Flights::len).sum()

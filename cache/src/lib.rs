@@ -24,13 +24,17 @@
 //! - [`CacheBuilder`]: every setting, its unit and its default.
 //! - Reading: [`Cache::get`] clones, [`Cache::read`] and [`Cache::pin`] do not.
 //! - Loading: [`Cache::get_or_insert_with`] and its fallible and async twins.
+//! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
 //! - [`RemovalCause`], [`Stats`]: what left, what was counted.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
 
 mod builder;
 mod cache;
 mod clock;
+/// What [`EntrySelector::and_compute_with`] is told and returns.
+pub mod compute;
 mod core;
+mod entry;
 mod error;
 mod flight;
 mod iter;
@@ -53,6 +57,7 @@ mod waiter;
 pub use crate::builder::CacheBuilder;
 pub use crate::cache::Cache;
 pub use crate::clock::{Clock, ManualClock};
+pub use crate::entry::EntrySelector;
 pub use crate::error::BuildError;
 pub use crate::iter::Iter;
 pub use crate::pin::PinGuard;

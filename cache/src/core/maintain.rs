@@ -70,7 +70,7 @@ impl<K, V, S> Core<K, V, S> {
             let pin = self.pin_if_watched();
             let mut removed = Removed::new();
             let mut locked = shard.lock();
-            let detached = self.flights[index].detach_all();
+            self.flights[index].detach_all();
             for id in locked.ids() {
                 let expired = self.expired(&locked, id);
                 self.unlink(&mut locked, id);
@@ -79,7 +79,6 @@ impl<K, V, S> Core<K, V, S> {
                 }
             }
             let aftermath = locked.finish();
-            drop(detached);
             self.conclude(pin, index, &removed, aftermath);
         }
     }

@@ -5,11 +5,13 @@
 //! - [`write`](self::write): insert, update, remove; one short critical section each.
 //! - [`maintain`]: expiry, reclamation, invariants.
 //! - [`load`]: one load per key at a time.
+//! - [`compute`]: read, decide, write as one step, with the decision outside the lock.
 //!
 //! **Locks.** A shard's lock, then that shard's flights; never two shards at once. Under them runs no user code but
 //! `K: Eq`; hashing, weighing and allocation of the value happen before, listeners and drops after.
 
 pub(crate) mod budget;
+mod compute;
 pub(crate) mod load;
 mod maintain;
 mod read;

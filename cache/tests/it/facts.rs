@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::thread;
 
 use equivalent::Equivalent;
-use millpond_cache::{BuildError, Cache, CacheBuilder, Iter, ManualClock, RemovalCause, Stats};
+use millpond_cache::{
+    BuildError, Cache, CacheBuilder, EntrySelector, Iter, ManualClock, RemovalCause, Stats,
+};
 
 fn send_sync<T: Send + Sync>() {}
 fn unwind<T: UnwindSafe + RefUnwindSafe>() {}
@@ -34,6 +36,7 @@ fn send_sync_and_unwind() {
     send_sync::<Cache<String, Vec<u8>>>();
     send_sync::<CacheBuilder<String, Vec<u8>>>();
     send_sync::<Iter<'_, String, Vec<u8>, ahash::RandomState>>();
+    send_sync::<EntrySelector<'_, String, Vec<u8>>>();
     send_sync::<(Stats, RemovalCause, BuildError, ManualClock)>();
     unwind::<Cache<String, Vec<u8>>>();
     is_static::<Cache<String, Vec<u8>>>();

@@ -2,6 +2,8 @@
 
 mod basic;
 mod bound;
+mod compute;
+mod compute_async;
 mod drops;
 mod expiry;
 mod facts;
