@@ -25,6 +25,7 @@
 //! - Reading: [`Cache::get`] clones, [`Cache::read`] and [`Cache::pin`] do not.
 //! - Loading: [`Cache::get_or_insert_with`] and its fallible and async twins.
 //! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
+//! - Weights in bytes for common types: [`weighers`].
 //! - [`RemovalCause`], [`Stats`]: what left, what was counted.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
 
@@ -53,6 +54,7 @@ mod stats;
 mod store;
 mod sync;
 mod waiter;
+pub mod weighers;
 
 pub use crate::builder::CacheBuilder;
 pub use crate::cache::Cache;

@@ -8,6 +8,8 @@ use crate::store::locked::Locked;
 
 /// Buckets of the table that each write checks for expired entries.
 const SWEEP_BUCKETS: usize = 1;
+/// Entries unlinked under one lock where many go, one by one.
+const REMOVED_TOGETHER: usize = 64;
 /// How often maintenance looks again while a reader holds back what was removed.
 const PATIENCE: usize = 32;
 
@@ -81,6 +83,42 @@ impl<K, V, S> Core<K, V, S> {
             let aftermath = locked.finish();
             self.conclude(pin, index, &removed, aftermath);
         }
+    }
+
+    /// Removes the live entries that `is_doomed` picks, and returns how many. It is asked without a lock, under a pin; what
+    /// was written since it was asked stays.
+    pub(crate) fn remove_if(&self, mut is_doomed: impl FnMut(&K, &V) -> bool) -> u64 {
+        let mut count = 0;
+        for (index, shard) in self.shards.iter().enumerate() {
+            let pin = reclaim::pin();
+            let locked = shard.lock();
+            let mut ids = locked.ids();
+            ids.retain(|&id| !self.expired(&locked, id));
+            let nodes: Vec<_> = ids.into_iter().map(|id| (id, locked.pinned_node(&pin, id))).collect();
+            drop(locked);
+            let doomed: Vec<_> =
+                nodes.into_iter().filter(|(_, node)| is_doomed(&node.key, &node.value)).collect();
+            for some in doomed.chunks(REMOVED_TOGETHER) {
+                let mut removed = Removed::new();
+                let mut locked = shard.lock();
+                for &(id, node) in some {
+                    // Our pin keeps the cell from being filled anew: what is found in it is the entry that was judged.
+                    let is_it = |key: &K| std::ptr::eq(key, &raw const node.key);
+                    if locked.find(node.header.hash, is_it).is_none_or(|spot| spot.id != id) {
+                        continue;
+                    }
+                    let expired = self.expired(&locked, id);
+                    self.unlink(&mut locked, id);
+                    count += u64::from(!expired);
+                    let cause = if expired { RemovalCause::Expired } else { RemovalCause::Explicit };
+                    self.note(&mut removed, id, cause);
+                }
+                let aftermath = locked.finish();
+                self.report(&pin, index, &removed);
+                Self::bury(None, aftermath);
+            }
+        }
+        count
     }
 
     pub(crate) fn entry_count(&self) -> u64 {

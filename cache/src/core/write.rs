@@ -320,7 +320,7 @@ impl<K, V, S> Core<K, V, S> {
     }
 
     /// Tells statistics and listener. Never panics.
-    fn report(&self, pin: &Pinned, shard: usize, removed: &Removed) {
+    pub(super) fn report(&self, pin: &Pinned, shard: usize, removed: &Removed) {
         if let Some(counters) = &self.counters {
             for &(_, cause) in removed {
                 counters.add(Counter::removal(cause), 1);
@@ -336,7 +336,7 @@ impl<K, V, S> Core<K, V, S> {
 
     /// Drops what no reader can see any more. Runs drops of keys and values, which may panic.
     #[inline]
-    fn bury(pin: Option<Pinned>, aftermath: Aftermath<K, V>) {
+    pub(super) fn bury(pin: Option<Pinned>, aftermath: Aftermath<K, V>) {
         // Our own pin would hold back what was unlinked under it.
         drop(pin);
         if aftermath.push {

@@ -150,3 +150,20 @@ fn arcs_are_shared_not_copied() {
     drop(cache);
     assert_eq!(Arc::strong_count(&value), 1);
 }
+
+#[test]
+fn caches_collect_extend_and_iterate() {
+    fn fill<T: Extend<(u32, u32)>>(mut cache: T) {
+        cache.extend((0..50).map(|n| (n, n)));
+    }
+    let cache: Cache<u32, u32> = (50..100).map(|n| (n, n)).collect();
+    assert_eq!(cache.max_capacity(), None);
+    fill(cache.clone());
+    cache.extend([(7, 70)]);
+    let sum: u32 = (&cache).into_iter().map(|(_, value)| value).sum();
+    assert_eq!((cache.entry_count(), sum), (100, 4_950 + 63));
+    let bounded: Cache<u32, u32> = Cache::new(10);
+    bounded.extend(&cache);
+    assert_eq!(bounded.entry_count(), 10);
+    assert_eq!(format!("{:?}", bounded.entry(1)), format!("EntrySelector {{ cache: {bounded:?}, .. }}"));
+}

@@ -16,6 +16,7 @@ mod loading_async;
 mod model;
 mod panics;
 mod reentrance;
+mod removal;
 mod stats;
 mod stress;
 mod support;
