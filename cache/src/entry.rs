@@ -19,8 +19,8 @@ use crate::loading::forbid_recursion;
 /// A compute is linearizable: its value follows the very value that its closure saw, whatever other calls do meanwhile. No
 /// lock is held while the closure runs. Loads and other computes of the same key wait for it; plain writes and removals do
 /// not. If one of them, an eviction or expiry changes the entry meanwhile, the closure is **called again** with what is
-/// there then, and its first answer is dropped. That is why closures are `FnMut` (moka's are `FnOnce`, and moka does not
-/// notice such writes).
+/// there then, and its first answer is dropped. That is why closures are `FnMut` (moka's are `FnOnce` and ordered
+/// among each other only).
 ///
 /// Side effects of a closure may thus happen more than once. A compute that takes long on a key that is written all the
 /// time may run often before it is stored.
