@@ -202,7 +202,77 @@ where
         self.core.clear();
     }
 
+    /// Removes an entry and returns clones of its key and value.
+    ///
+    /// ```
+    /// let cache = millpond_cache::Cache::new(100);
+    /// cache.insert(String::from("a"), 1);
+    /// assert_eq!(cache.remove_entry("a"), Some((String::from("a"), 1)));
+    /// assert_eq!(cache.remove_entry("a"), None);
+    /// ```
+    pub fn remove_entry<Q>(&self, key: &Q) -> Option<(K, V)>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        K: Clone,
+        V: Clone,
+    {
+        self.core.remove(key, RemovalCause::Explicit, |key, value| (key.clone(), value.clone()))
+    }
+
+    /// Removes the entries for which `predicate` is true, before it returns, and tells how many.
+    ///
+    /// The predicate runs on this thread outside all locks, once for each live entry, and may use the cache. An entry that is
+    /// written after it was asked about stays. Loads in flight are not asked about and are stored when they end. Does not
+    /// count as a use.
+    ///
+    /// Removed values of every cache wait while the entries of a shard are asked about, so the predicate should be short.
+    /// Cost: proportional to the number of entries; no lock is held for more than 64 removals.
+    ///
+    /// ```
+    /// let cache = millpond_cache::Cache::new(100);
+    /// cache.extend((0..10).map(|n| (n, n)));
+    /// assert_eq!(cache.invalidate_if(|_, &value| value % 2 == 0), 5);
+    /// assert!(!cache.contains_key(&4) && cache.contains_key(&5));
+    /// ```
+    ///
+    /// # Panics
+    /// If the predicate does; then the entries of its shard stay.
+    pub fn invalidate_if(&self, predicate: impl FnMut(&K, &V) -> bool) -> u64 {
+        self.core.remove_if(predicate)
+    }
+
+    /// Keeps the entries for which `keep` is true and removes the others: [`invalidate_if`](Self::invalidate_if) the other
+    /// way round.
+    ///
+    /// ```
+    /// let cache = millpond_cache::Cache::new(100);
+    /// cache.insert("a", 1);
+    /// cache.insert("b", 2);
+    /// cache.retain(|_, &value| value > 1);
+    /// assert_eq!((cache.get("a"), cache.get("b")), (None, Some(2)));
+    /// ```
+    ///
+    /// # Panics
+    /// If `keep` does; then the entries of its shard stay.
+    pub fn retain(&self, mut keep: impl FnMut(&K, &V) -> bool) {
+        self.core.remove_if(|key, value| !keep(key, value));
+    }
+
+    /// Inserts all entries, one after the other. Other threads may see some of them before the rest.
+    ///
+    /// ```
+    /// let cache = millpond_cache::Cache::new(100);
+    /// cache.extend([("a", 1), ("b", 2)]);
+    /// assert_eq!(cache.get("b"), Some(2));
+    /// ```
+    pub fn extend(&self, entries: impl IntoIterator<Item = (K, V)>) {
+        for (key, value) in entries {
+            self.insert(key, value);
+        }
+    }
+
     /// A snapshot of the live entries, shard by shard, cloned. Does not count as a use.
+    /// `for (key, value) in &cache` does the same.
     ///
     /// Weakly consistent: it never shows an entry twice under one key that was not written meanwhile, and may miss what is
     /// inserted while it runs.
@@ -258,7 +328,7 @@ impl<K, V, S> Cache<K, V, S> {
         Some(self.core.budget.max()).filter(|&max| max != u64::MAX)
     }
 
-    /// Loads in flight now.
+    /// Loads and computes in flight now.
     #[must_use]
     pub fn loads_in_flight(&self) -> usize {
         self.core.flights.iter().map(crate::core::load::Flights::len).sum()
@@ -268,6 +338,31 @@ impl<K, V, S> Cache<K, V, S> {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.core.name.as_deref()
+    }
+}
+
+/// As [`Cache::extend`], for code that is generic over [`Extend`].
+impl<K, V, S> Extend<(K, V)> for Cache<K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    fn extend<T: IntoIterator<Item = (K, V)>>(&mut self, entries: T) {
+        Self::extend(self, entries);
+    }
+}
+
+/// An unbounded cache with all settings at their defaults. For a bounded one, build it and [`extend`](Cache::extend) it.
+///
+/// ```
+/// let cache: millpond_cache::Cache<_, _> = [("a", 1), ("b", 2)].into_iter().collect();
+/// assert_eq!((cache.get("a"), cache.max_capacity()), (Some(1), None));
+/// ```
+impl<K: Hash + Eq, V> FromIterator<(K, V)> for Cache<K, V> {
+    fn from_iter<T: IntoIterator<Item = (K, V)>>(entries: T) -> Self {
+        let cache = Self::new(u64::MAX);
+        cache.extend(entries);
+        cache
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use crate::sync::{Mutex, OnceLock, thread};
@@ -27,6 +28,9 @@ pub(crate) enum Outcome<V> {
 #[derive(Debug)]
 pub(crate) struct Flight<V> {
     outcome: OnceLock<Outcome<V>>,
+    /// Whether the user code that leads it wrote the key itself. Written and read by the leader's thread, or under the
+    /// shard's lock.
+    overtaken_from_within: AtomicBool,
     queue: Mutex<Queue>,
 }
 
@@ -53,7 +57,11 @@ struct Queue {
 
 impl<V> Flight<V> {
     pub(crate) fn new() -> Self {
-        Self { outcome: OnceLock::new(), queue: Mutex::new(Queue::default()) }
+        Self {
+            outcome: OnceLock::new(),
+            overtaken_from_within: AtomicBool::new(false),
+            queue: Mutex::new(Queue::default()),
+        }
     }
 
     fn address(&self) -> usize {
@@ -69,6 +77,18 @@ impl<V> Flight<V> {
     /// Whether this thread is inside the loader of this very flight: then it waits for itself.
     pub(crate) fn is_led_from_here(&self) -> bool {
         INSIDE.try_with(|inside| inside.borrow().contains(&self.address())).unwrap_or(false)
+    }
+
+    /// A write of the key detaches the flight. The caller holds the shard's lock.
+    pub(crate) fn overtake(&self) {
+        if self.is_led_from_here() {
+            self.overtaken_from_within.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the write that detached it came from inside its own loader or closure, which no retry would change.
+    pub(crate) fn is_overtaken_from_within(&self) -> bool {
+        self.overtaken_from_within.load(Ordering::Relaxed)
     }
 
     pub(crate) fn outcome(&self) -> Option<&Outcome<V>> {

@@ -24,6 +24,8 @@
 //! - [`CacheBuilder`]: every setting, its unit and its default.
 //! - Reading: [`Cache::get`] clones, [`Cache::read`] and [`Cache::pin`] do not.
 //! - Loading: [`Cache::get_or_insert_with`] and its fallible and async twins.
+//! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
+//! - Weights in bytes for common types: [`weighers`].
 //! - [`RemovalCause`], [`Stats`]: what left, what was counted.
 //! - [`Expiry`], [`Cache::set_expires_after`]: a life of its own for each entry.
 //! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
@@ -32,7 +34,10 @@
 mod builder;
 mod cache;
 mod clock;
+/// What [`EntrySelector::and_compute_with`] is told and returns.
+pub mod compute;
 mod core;
+mod entry;
 mod error;
 mod expiry;
 mod flight;
@@ -53,10 +58,12 @@ mod stats;
 mod store;
 mod sync;
 mod waiter;
+pub mod weighers;
 
 pub use crate::builder::CacheBuilder;
 pub use crate::cache::Cache;
 pub use crate::clock::{Clock, ManualClock};
+pub use crate::entry::EntrySelector;
 pub use crate::error::BuildError;
 pub use crate::expiry::Expiry;
 pub use crate::iter::Iter;

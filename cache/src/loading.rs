@@ -217,8 +217,11 @@ where
     }
 }
 
-fn forbid_recursion<V>(flight: &Flight<V>) {
-    assert!(!flight.is_led_from_here(), "recursive load: a loader asked the cache for the key it is loading");
+pub(crate) fn forbid_recursion<V>(flight: &Flight<V>) {
+    assert!(
+        !flight.is_led_from_here(),
+        "recursive load: a loader or a compute asked the cache for the key that it is working on"
+    );
 }
 
 fn with_life<V>((value, ttl): (V, Option<Duration>)) -> (V, Life) {

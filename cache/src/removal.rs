@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RemovalCause {
-    /// The caller removed it: `remove`, `invalidate`, `invalidate_all`.
+    /// The caller removed it: `remove`, `invalidate`, `invalidate_all`, `invalidate_if`, `retain`, a compute's `Op::Remove`.
     Explicit,
     /// A write put a new value in its place.
     Replaced,

@@ -1,4 +1,4 @@
-//! Single flight: at most one load per key at a time, for threads and tasks alike.
+//! Single flight: at most one load or compute per key at a time, for threads and tasks alike.
 //!
 //! The flights of a shard change only under that shard's lock, so joining a flight, finding a fresh value and being
 //! overtaken by a write are one atomic step each. A write or invalidation of the key *detaches* its flight: those who wait
@@ -22,7 +22,7 @@ use crate::stats::Counter;
 use crate::store::locked::{Ends, Locked};
 use crate::sync::Mutex;
 
-/// The loads in flight of one shard.
+/// The loads and computes in flight of one shard.
 #[derive(Debug)]
 pub(crate) struct Flights<K, V> {
     /// Changes under the shard's lock only, which also orders it: writers skip the table while it is 0.
@@ -46,29 +46,43 @@ impl<K, V> Flights<K, V> {
     #[inline]
     pub(crate) fn detach<Q: Equivalent<K> + ?Sized>(&self, hash: KeyHash, key: &Q) {
         if self.count.load(Ordering::Relaxed) != 0 {
-            self.take(hash, |in_flight| key.equivalent(&in_flight.key));
+            if let Some(flight) = self.take(hash, |in_flight| key.equivalent(&in_flight.key)) {
+                flight.overtake();
+            }
         }
     }
 
-    /// Keeps all loads from storing their results. The caller holds the shard's lock and drops what it gets after it.
-    pub(crate) fn detach_all(&self) -> impl Sized + use<K, V> {
+    /// Keeps all loads from storing their results. The caller holds the shard's lock.
+    pub(crate) fn detach_all(&self) {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return;
+        }
         let mut table = self.table.lock();
+        for in_flight in table.iter() {
+            in_flight.flight.overtake();
+        }
+        // As in `take`, the leaders hold the other handles.
+        table.clear();
         self.count.store(0, Ordering::Relaxed);
-        std::mem::take(&mut *table)
     }
 
-    /// Removes the flight that `is` picks; false if there is none.
-    fn take(&self, hash: KeyHash, is: impl Fn(&InFlight<K, V>) -> bool) -> bool {
+    /// Removes the flight that `is` picks.
+    fn take(&self, hash: KeyHash, is: impl Fn(&InFlight<K, V>) -> bool) -> Option<Arc<Flight<V>>> {
         let mut table = self.table.lock();
-        let Ok(entry) = table.find_entry(hash.full(), is) else { return false };
+        let entry = table.find_entry(hash.full(), is).ok()?;
         // The leader holds the other handle to key and flight: nothing of the user's is dropped here.
-        drop(entry.remove());
+        let (InFlight { flight, .. }, _) = entry.remove();
         self.count.store(table.len(), Ordering::Relaxed);
-        true
+        Some(flight)
+    }
+
+    /// Removes this very flight; false if a write has detached it. The caller holds the shard's lock.
+    pub(super) fn take_own(&self, hash: KeyHash, flight: &Arc<Flight<V>>) -> bool {
+        self.take(hash, |in_flight| Arc::ptr_eq(&in_flight.flight, flight)).is_some()
     }
 
     /// Joins the flight of this key or starts one. The caller holds the shard's lock.
-    fn board(&self, hash: KeyHash, key: K) -> (Arc<Flight<V>>, Result<Arc<K>, K>)
+    fn board(&self, hash: KeyHash, key: K) -> Boarded<K, V>
     where
         K: Eq,
     {
@@ -97,6 +111,12 @@ impl<K, V> Flights<K, V> {
     }
 }
 
+/// A flight, and the leader's handle to the key, or the key of one who joined.
+type Boarded<K, V> = (Arc<Flight<V>>, Result<Arc<K>, K>);
+
+/// The flight to wait for, and the key handed back.
+pub(crate) type Joined<K, V> = (Arc<Flight<V>>, K);
+
 /// What a caller who needs a value gets.
 pub(crate) enum Boarding<'c, K: Hash + Eq, V, S: BuildHasher> {
     /// The value is there after all.
@@ -107,12 +127,12 @@ pub(crate) enum Boarding<'c, K: Hash + Eq, V, S: BuildHasher> {
     Lead(Leader<'c, K, V, S>),
 }
 
-/// The right and the duty to load one key. Dropping it hands both to somebody who waits.
+/// The right and the duty to load or compute one key. Dropping it hands both to somebody who waits.
 pub(crate) struct Leader<'c, K: Hash + Eq, V, S: BuildHasher> {
-    core: &'c Core<K, V, S>,
-    hash: KeyHash,
-    key: Option<Arc<K>>,
-    flight: Arc<Flight<V>>,
+    pub(super) core: &'c Core<K, V, S>,
+    pub(super) hash: KeyHash,
+    pub(super) key: Option<Arc<K>>,
+    pub(super) flight: Arc<Flight<V>>,
     began: Option<Instant>,
 }
 
@@ -134,13 +154,30 @@ where
             drop(locked);
             return Boarding::Hit(node.value.clone());
         }
-        let (flight, boarded) = self.flights[index].board(hash, key);
+        let boarded = self.flights[index].board(hash, key);
         drop(locked);
+        match self.lead(hash, boarded) {
+            Err((flight, key)) => Boarding::Wait(flight, key),
+            Ok(leader) => Boarding::Lead(leader),
+        }
+    }
+
+    /// Joins or starts the flight of a key, whether it has a value or not; a flight joined comes with the key handed back.
+    pub(crate) fn board_any(&self, key: K) -> Result<Leader<'_, K, V, S>, Joined<K, V>> {
+        let hash = self.hash(&key);
+        let index = self.shard_index(hash);
+        let locked = self.shards[index].lock();
+        let boarded = self.flights[index].board(hash, key);
+        drop(locked);
+        self.lead(hash, boarded)
+    }
+
+    fn lead(&self, hash: KeyHash, boarded: Boarded<K, V>) -> Result<Leader<'_, K, V, S>, Joined<K, V>> {
         match boarded {
-            Err(key) => Boarding::Wait(flight, key),
-            Ok(key) => {
+            (flight, Err(key)) => Err((flight, key)),
+            (flight, Ok(key)) => {
                 let began = self.counters.as_ref().map(|_| Instant::now());
-                Boarding::Lead(Leader { core: self, hash, key: Some(key), flight, began })
+                Ok(Leader { core: self, hash, key: Some(key), flight, began })
             }
         }
     }
@@ -186,7 +223,7 @@ where
         let mut locked = core.shards[index].lock();
         core.expire_some(&mut locked, &mut removed);
         let mut late = None;
-        if core.flights[index].take(hash, |in_flight| Arc::ptr_eq(&in_flight.flight, &self.flight)) {
+        if core.flights[index].take_own(hash, &self.flight) {
             let old = find(&locked);
             // After the last comparison, which may panic: a key must not be dropped here. Ours was the other handle.
             let key = self.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
@@ -224,10 +261,10 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
     }
 
     /// Leaves the table of flights, so that the next caller starts a new one.
-    fn depart(&self) {
+    pub(super) fn depart(&self) {
         let index = self.core.shard_index(self.hash);
         let locked = self.core.shards[index].lock();
-        self.core.flights[index].take(self.hash, |in_flight| Arc::ptr_eq(&in_flight.flight, &self.flight));
+        self.core.flights[index].take_own(self.hash, &self.flight);
         drop(locked);
     }
 }

@@ -12,6 +12,8 @@ use crate::sync::{Ordering, thread};
 const STEPS_PER_WRITE: usize = 16;
 /// Timers that maintenance looks at before it lets writers of the shard in.
 const STEPS_PER_LOCK: usize = 256;
+/// Entries unlinked under one lock where many go, one by one.
+const REMOVED_TOGETHER: usize = 64;
 /// How often maintenance looks again while a reader holds back what was removed.
 const PATIENCE: usize = 32;
 
@@ -114,7 +116,7 @@ impl<K, V, S> Core<K, V, S> {
             let pin = self.pin_if_watched();
             let mut removed = Removed::new();
             let mut locked = shard.lock();
-            let detached = self.flights[index].detach_all();
+            self.flights[index].detach_all();
             for id in locked.ids() {
                 let expired = self.expired(&locked, id);
                 self.unlink(&mut locked, id);
@@ -123,9 +125,44 @@ impl<K, V, S> Core<K, V, S> {
                 }
             }
             let aftermath = locked.finish();
-            drop(detached);
             self.conclude(pin, index, &removed, aftermath);
         }
+    }
+
+    /// Removes the live entries that `is_doomed` picks, and returns how many. It is asked without a lock, under a pin; what
+    /// was written since it was asked stays.
+    pub(crate) fn remove_if(&self, mut is_doomed: impl FnMut(&K, &V) -> bool) -> u64 {
+        let mut count = 0;
+        for (index, shard) in self.shards.iter().enumerate() {
+            let pin = reclaim::pin();
+            let locked = shard.lock();
+            let mut ids = locked.ids();
+            ids.retain(|&id| !self.expired(&locked, id));
+            let nodes: Vec<_> = ids.into_iter().map(|id| (id, locked.pinned_node(&pin, id))).collect();
+            drop(locked);
+            let doomed: Vec<_> =
+                nodes.into_iter().filter(|(_, node)| is_doomed(&node.key, &node.value)).collect();
+            for some in doomed.chunks(REMOVED_TOGETHER) {
+                let mut removed = Removed::new();
+                let mut locked = shard.lock();
+                for &(id, node) in some {
+                    // Our pin keeps the cell from being filled anew: what is found in it is the entry that was judged.
+                    let is_it = |key: &K| std::ptr::eq(key, &raw const node.key);
+                    if locked.find(node.header.hash, is_it).is_none_or(|spot| spot.id != id) {
+                        continue;
+                    }
+                    let expired = self.expired(&locked, id);
+                    self.unlink(&mut locked, id);
+                    count += u64::from(!expired);
+                    let cause = if expired { RemovalCause::Expired } else { RemovalCause::Explicit };
+                    self.note(&mut removed, id, cause);
+                }
+                let aftermath = locked.finish();
+                self.report(&pin, index, &removed);
+                Self::bury(None, aftermath);
+            }
+        }
+        count
     }
 
     pub(crate) fn entry_count(&self) -> u64 {

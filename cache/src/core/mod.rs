@@ -7,11 +7,13 @@
 //! - [`maintain`]: removal of the expired, reclamation, invariants.
 //! - [`janitors`]: what ends with the cache.
 //! - [`load`]: one load per key at a time.
+//! - [`compute`]: read, decide, write as one step, with the decision outside the lock.
 //!
 //! **Locks.** A shard's lock, then that shard's flights; never two shards at once. Under them runs no user code but
 //! `K: Eq`; hashing, weighing and allocation of the value happen before, listeners and drops after.
 
 pub(crate) mod budget;
+mod compute;
 mod expire;
 pub(crate) mod janitors;
 pub(crate) mod load;

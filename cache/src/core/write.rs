@@ -287,7 +287,7 @@ impl<K, V, S> Core<K, V, S> {
     }
 
     /// Tells statistics and listener. Never panics.
-    fn report(&self, pin: &Pinned, shard: usize, removed: &Removed) {
+    pub(super) fn report(&self, pin: &Pinned, shard: usize, removed: &Removed) {
         if let Some(counters) = &self.counters {
             for &(_, cause) in removed {
                 counters.add(pin.stripe(), Counter::removal(cause), 1);
@@ -303,7 +303,7 @@ impl<K, V, S> Core<K, V, S> {
 
     /// Drops what no reader can see any more. Runs drops of keys and values, which may panic.
     #[inline]
-    fn bury(pin: Option<Pinned>, aftermath: Aftermath<K, V>) {
+    pub(super) fn bury(pin: Option<Pinned>, aftermath: Aftermath<K, V>) {
         // Our own pin would hold back what was unlinked under it.
         drop(pin);
         if aftermath.push {

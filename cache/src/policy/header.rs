@@ -183,19 +183,19 @@ mod tests {
     fn what_is_watched_never_settles() {
         let activity = Activity::new();
         let header = Header::new(7);
-        header.settle(&activity, || true);
+        header.settle(false, &activity, || true);
         assert!(header.is_settled());
         header.watch();
         assert!(!header.is_settled() && header.referenced());
         // A hit that has looked for an end just before there was one.
         let late = Header::new(7);
-        late.settle(&activity, || {
+        late.settle(false, &activity, || {
             late.watch();
             true
         });
         for header in [header, late] {
             for _ in 0..2 {
-                header.settle(&activity, || true);
+                header.settle(false, &activity, || true);
                 assert!(!header.is_settled() && header.referenced());
                 assert!(header.take_reference() && !header.take_reference());
             }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::thread;
 
 use equivalent::Equivalent;
-use millpond_cache::{BuildError, Cache, CacheBuilder, Iter, ManualClock, RemovalCause, Stats};
+use millpond_cache::{
+    BuildError, Cache, CacheBuilder, EntrySelector, Iter, ManualClock, RemovalCause, Stats,
+};
 
 fn send_sync<T: Send + Sync>() {}
 fn unwind<T: UnwindSafe + RefUnwindSafe>() {}
@@ -34,6 +36,7 @@ fn send_sync_and_unwind() {
     send_sync::<Cache<String, Vec<u8>>>();
     send_sync::<CacheBuilder<String, Vec<u8>>>();
     send_sync::<Iter<'_, String, Vec<u8>, ahash::RandomState>>();
+    send_sync::<EntrySelector<'_, String, Vec<u8>>>();
     send_sync::<(Stats, RemovalCause, BuildError, ManualClock)>();
     unwind::<Cache<String, Vec<u8>>>();
     is_static::<Cache<String, Vec<u8>>>();
@@ -146,4 +149,21 @@ fn arcs_are_shared_not_copied() {
     assert_eq!(Arc::strong_count(&value), 2);
     drop(cache);
     assert_eq!(Arc::strong_count(&value), 1);
+}
+
+#[test]
+fn caches_collect_extend_and_iterate() {
+    fn fill<T: Extend<(u32, u32)>>(mut cache: T) {
+        cache.extend((0..50).map(|n| (n, n)));
+    }
+    let cache: Cache<u32, u32> = (50..100).map(|n| (n, n)).collect();
+    assert_eq!(cache.max_capacity(), None);
+    fill(cache.clone());
+    cache.extend([(7, 70)]);
+    let sum: u32 = (&cache).into_iter().map(|(_, value)| value).sum();
+    assert_eq!((cache.entry_count(), sum), (100, 4_950 + 63));
+    let bounded: Cache<u32, u32> = Cache::new(10);
+    bounded.extend(&cache);
+    assert_eq!(bounded.entry_count(), 10);
+    assert_eq!(format!("{:?}", bounded.entry(1)), format!("EntrySelector {{ cache: {bounded:?}, .. }}"));
 }

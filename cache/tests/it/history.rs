@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use millpond_cache::Cache;
+use millpond_cache::compute::{self, Op};
 
 use crate::support::{Random, scaled, watchdog};
 
@@ -21,6 +22,10 @@ pub(crate) enum Call {
     Invalidate,
     /// Own value, and whether the own loader ran.
     Load(u64, bool),
+    /// A compute whose last closure saw what is `seen`, and did nothing, stored a value or removed the entry.
+    Look,
+    Put(u64),
+    Take,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +45,7 @@ impl Event {
 /// States that the register may be in after `event`, if it was in `state` before.
 fn after(event: &Event, state: Option<u64>, history: &[Event], bounded: bool) -> Vec<Option<u64>> {
     match event.call {
-        Call::Get => {
+        Call::Get | Call::Look => {
             if event.seen == state {
                 vec![state]
             } else {
@@ -48,9 +53,16 @@ fn after(event: &Event, state: Option<u64>, history: &[Event], bounded: bool) ->
             }
         }
         Call::Insert(value) => vec![Some(value)],
-        Call::Remove => {
+        Call::Remove | Call::Take => {
             if event.seen == state {
                 vec![None]
+            } else {
+                vec![]
+            }
+        }
+        Call::Put(value) => {
+            if event.seen == state {
+                vec![Some(value)]
             } else {
                 vec![]
             }
@@ -63,9 +75,9 @@ fn after(event: &Event, state: Option<u64>, history: &[Event], bounded: bool) ->
             }
             if state.is_none() && called && event.seen == Some(own) {
                 states.push(Some(own));
-                let overtaken = history
-                    .iter()
-                    .any(|other| !matches!(other.call, Call::Get | Call::Load(..)) && event.overlaps(other));
+                // By plain writes only: computes wait for loads, and loads for computes.
+                let overtakes = |call| matches!(call, Call::Insert(_) | Call::Remove | Call::Invalidate);
+                let overtaken = history.iter().any(|other| overtakes(other.call) && event.overlaps(other));
                 if overtaken || bounded {
                     states.push(None);
                 }
@@ -143,11 +155,23 @@ fn the_checker_can_tell() {
     assert!(!linearizable(&overwritten_by_a_stale_load, false));
     let two_loads = [event(Call::Load(1, true), Some(1), 0, 1), event(Call::Load(2, true), Some(2), 2, 3)];
     assert!(!linearizable(&two_loads, false) && linearizable(&two_loads, true));
+    let a_lost_update = [
+        event(Call::Insert(1), None, 0, 1),
+        event(Call::Put(2), Some(1), 2, 9),
+        event(Call::Put(3), Some(1), 3, 8),
+    ];
+    assert!(!linearizable(&a_lost_update, false) && !linearizable(&a_lost_update, true));
+    let a_write_that_a_compute_undoes = [
+        event(Call::Insert(1), None, 0, 1),
+        event(Call::Put(2), Some(1), 2, 5),
+        event(Call::Remove, Some(1), 3, 4),
+    ];
+    assert!(!linearizable(&a_write_that_a_compute_undoes, false));
     let concurrent = [event(Call::Insert(1), None, 0, 3), event(Call::Get, Some(1), 1, 2)];
     assert!(linearizable(&concurrent, false));
 }
 
-/// Makes one of the calls, as `choice` below 10 says. `pause` runs inside a loader.
+/// Makes one of the calls, as `choice` below 14 says; from 10 on it computes. `pause` runs inside a loader.
 pub(crate) fn call(
     cache: &Cache<u64, u64>,
     key: u64,
@@ -165,6 +189,24 @@ pub(crate) fn call(
         7 => {
             cache.invalidate(&key);
             (Call::Invalidate, None)
+        }
+        10.. => {
+            let (mut seen, kind) = (None, own % 8);
+            cache.entry(key).and_compute_with(|entry| {
+                seen = entry.map(compute::Entry::into_value);
+                pause();
+                match kind {
+                    0 => Op::Nop,
+                    1..3 => Op::Remove,
+                    _ => Op::Put(own),
+                }
+            });
+            let call = match kind {
+                0 => Call::Look,
+                1..3 => Call::Take,
+                _ => Call::Put(own),
+            };
+            (call, seen)
         }
         _ => {
             let mut called = false;
@@ -212,7 +254,7 @@ fn record(make: impl Fn() -> Cache<u64, u64>, bounded: bool, rounds: u64, noise:
                             let key = round * KEYS + random.below(KEYS);
                             let own = values.fetch_add(1, Ordering::Relaxed);
                             let began = time.fetch_add(1, Ordering::SeqCst);
-                            let (call, seen) = call(cache, key, own, random.below(10), thread::yield_now);
+                            let (call, seen) = call(cache, key, own, random.below(14), thread::yield_now);
                             let ended = time.fetch_add(1, Ordering::SeqCst);
                             events.push((key, Event { call, seen, began, ended }));
                             if noise {

@@ -2,6 +2,8 @@
 
 mod basic;
 mod bound;
+mod compute;
+mod compute_async;
 mod drops;
 mod expiry;
 mod expiry_rule;
@@ -17,6 +19,7 @@ mod model;
 mod panics;
 mod reentrance;
 mod reference;
+mod removal;
 #[cfg(millpond_shuttle)]
 mod schedules;
 mod stats;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use millpond_cache::compute::Op;
 use millpond_cache::{Cache, ManualClock};
 use parking_lot::Mutex;
 
@@ -94,6 +95,40 @@ impl Setup {
             59 => drop(self.cache.read(&self.key(id), |value| value.clone())),
             70 => self.cache.invalidate_all(),
             71 => self.cache.run_pending_tasks(),
+            72..80 => {
+                let (key, value) = (self.key(id % 3), self.value());
+                let made = self.cache.entry(key).and_upsert_with(|_| {
+                    called(Place::Loader);
+                    value.clone()
+                });
+                drop(made);
+            }
+            80..83 => {
+                let key = self.key(id % 3);
+                drop(self.cache.entry(key).and_compute_with(|_| {
+                    called(Place::Loader);
+                    Op::Remove
+                }));
+            }
+            83..86 => {
+                let (key, value) = (self.key(id % 3), self.value());
+                let value = &value;
+                let compute = self.cache.entry(key).and_upsert_with_async(|_| async {
+                    called(Place::Loader);
+                    value.clone()
+                });
+                drop(futures::executor::block_on(compute));
+            }
+            86..88 => {
+                let (key, value) = (self.key(id % 3), self.value());
+                let load = || {
+                    called(Place::Loader);
+                    value
+                };
+                drop(self.cache.entry(key).or_insert_with_if(load, |old| old.0 % 2 == 0));
+            }
+            88 => self.cache.invalidate_all(),
+            89 => self.cache.run_pending_tasks(),
             _ => return false,
         }
         true

@@ -1,10 +1,12 @@
 //! Every call of the cache from within every callback where that is allowed: all but `K: Eq`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use millpond_cache::compute::{Entry, Op};
 use millpond_cache::{Cache, ManualClock};
 
 use crate::support::{Census, Key, Place, Value, called, clear_hook, set_hook, watchdog};
@@ -53,6 +55,19 @@ fn calls() -> Vec<NamedCall> {
             let load = c.get_or_insert_with_async(Key::new(902, n), async { Value::new(5, n) });
             drop(load.now_or_never().expect("nothing to wait for"));
         }),
+        ("upsert", |c, n| {
+            drop(c.entry(Key::new(903, n)).and_upsert_with(|_| Value::new(7, n)));
+        }),
+        ("compute", |c, n| {
+            drop(c.entry(Key::new(1, n)).and_compute_with(|old| old.map_or(Op::Nop, |_| Op::Remove)));
+        }),
+        ("upsert_async", |c, n| {
+            let compute = c.entry(Key::new(904, n)).and_upsert_with_async(|_| async { Value::new(8, n) });
+            drop(compute.now_or_never().expect("nothing to wait for"));
+        }),
+        ("or_insert_with_if", |c, n| {
+            drop(c.entry(Key::new(905, n)).or_insert_with_if(|| Value::new(10, n), |old| old.0 > 5));
+        }),
         ("iter", |c, _| assert!(c.iter().all(|(k, v)| k.0 < 1_000 && v.0 < 1_000))),
         ("run_pending_tasks", |c, _| c.run_pending_tasks()),
         ("figures", |c, _| drop((c.entry_count(), c.weighted_size(), c.stats(), format!("{c:?}")))),
@@ -81,6 +96,20 @@ fn script(c: &Pairs, n: &Census, clock: &ManualClock) {
         Value::new(30, n)
     });
     drop(load.now_or_never().expect("nothing to wait for"));
+    for id in 0..8 {
+        let compute = |old: Option<Entry<Value>>| match old {
+            Some(_) if id % 2 == 0 => Op::Remove,
+            _ => Op::Put(Value::new(40 + id, n)),
+        };
+        let computed = catch_unwind(AssertUnwindSafe(|| {
+            drop(c.entry(Key::new(40 + id % 3, n)).and_compute_with(compute));
+        }));
+        if let Err(panic) = computed {
+            // Documented, for `invalidate_all` from what runs inside a compute: it could never be stored.
+            let text = panic.downcast_ref::<&str>().copied();
+            assert!(text.is_some_and(|text| text.starts_with("recursive compute")), "{text:?}");
+        }
+    }
     drop(c.iter().collect::<Vec<_>>());
     clock.advance(Duration::from_secs(100));
     c.run_pending_tasks();
@@ -136,7 +165,6 @@ fn b01_every_call_from_every_callback() {
 fn b19_a_drop_that_uses_the_cache_while_a_load_dies() {
     // The weigher panics after the loader returned: key and value are dropped on the way out, and their drops call back.
     watchdog(30, || {
-        use std::panic::{AssertUnwindSafe, catch_unwind};
         let census = Census::default();
         for place in [Place::DropKey, Place::DropValue] {
             for fuse in [Place::Weigher, Place::CloneValue, Place::Loader, Place::Eq] {

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millpond_cache::{Cache, ManualClock, RemovalCause};
-use parking_lot::Mutex;
 
 use crate::support::{Census, Counted};
 

@@ -1,0 +1,111 @@
+//! Read, decide, write as one step on a key, while the decision runs without a lock.
+//!
+//! The flight of the key is the right to compute it: loads and other computes of the key wait. Plain writes do not. They
+//! detach the flight, and then the compute has seen a value that is no longer there: its answer is thrown away and it is
+//! asked again. So each one that is stored follows the very value it was made from. Eviction and expiry leave the flight
+//! alone, but take the entry away, and what was seen is compared with what is there before anything is stored. Being asked
+//! again means that another write, an eviction or an expiry was done: some call always makes progress.
+
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+
+use super::load::Leader;
+use super::write::{Fresh, Life, Removed};
+use crate::flight::Outcome;
+use crate::reclaim;
+use crate::removal::RemovalCause;
+use crate::store::locked::{Ends, Locked, Spot};
+
+/// What a compute wants done. The value was weighed, dated and cloned before.
+enum Change<V> {
+    Put(V, u32, Ends),
+    Remove,
+}
+
+impl<K, V, S> Leader<'_, K, V, S>
+where
+    K: Hash + Eq,
+    V: Clone,
+    S: BuildHasher,
+{
+    /// The value of the key now, cloned, so call it [inside](crate::flight::Flight::enter). Counts as a use. A write after this, and one since boarding, detaches the flight.
+    pub(crate) fn look(&self) -> Option<V> {
+        let key = self.key.as_deref().expect("a leader ends once");
+        let pin = reclaim::pin();
+        self.core.get(&pin, key).cloned()
+    }
+
+    /// Stores a value in the place of what was seen. `Err`: the cache changed meanwhile; look again.
+    pub(crate) fn put(self, seen: bool, value: V) -> Result<(), K> {
+        let inside = self.flight.enter();
+        let key = self.key.as_deref().expect("a leader ends once");
+        let weight = self.core.weigh(key, &value);
+        let ends = self.core.ends(self.hash, key, &value, Life::Configured);
+        drop(inside);
+        self.change(seen, Change::Put(value, weight, ends))
+    }
+
+    /// Removes what was seen. `Err`: the cache changed meanwhile; look again.
+    pub(crate) fn take_away(self) -> Result<(), K> {
+        self.change(true, Change::Remove)
+    }
+
+    fn change(mut self, seen: bool, change: Change<V>) -> Result<(), K> {
+        let core = self.core;
+        let hash = self.hash;
+        let index = core.shard_index(hash);
+        let pin = core.pin_if_watched();
+        let mut removed = Removed::new();
+        let key = self.key.as_deref().expect("a leader ends once");
+        let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| candidate == key);
+        let fits = |weight: u32| u64::from(weight) <= core.budget.max();
+        let weight = match change {
+            Change::Put(_, weight, _) if fits(weight) => weight,
+            _ => 0,
+        };
+        let mut credit = core.gather(index, u64::from(weight), find);
+        let mut locked = core.shards[index].lock();
+        let own = core.flights[index].take_own(hash, &self.flight);
+        let old = find(&locked);
+        // After the last comparison, which may panic: a key must not be dropped under the lock. Ours was the other handle.
+        let key = self.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
+        let alive = old.is_some_and(|spot| !core.expired(&locked, spot.id));
+        if !own || alive != seen {
+            drop(locked);
+            drop(credit);
+            // A flight that was detached was marked under the lock that was just held.
+            let hopeless = self.flight.is_overtaken_from_within();
+            self.flight.complete(Outcome::Abandoned);
+            assert!(!hopeless, "recursive compute: a closure wrote the key that it computes");
+            return Err(key);
+        }
+        let mut refused = None;
+        match change {
+            Change::Put(value, weight, ends) if fits(weight) => {
+                let fresh = Fresh { hash, key, value, weight, ends };
+                core.link::<false>(&mut locked, old, fresh, &mut credit, &mut removed);
+            }
+            change => {
+                if let Some(Spot { id, .. }) = old {
+                    core.unlink(&mut locked, id);
+                    let cause = match change {
+                        _ if !alive => RemovalCause::Expired,
+                        Change::Put(..) => RemovalCause::Replaced,
+                        Change::Remove => RemovalCause::Explicit,
+                    };
+                    core.note(&mut removed, id, cause);
+                }
+                refused = Some((key, change));
+            }
+        }
+        core.expire_some(&mut locked, &mut removed);
+        let aftermath = locked.finish();
+        drop(credit);
+        core.conclude(pin, index, &removed, aftermath);
+        if let Some((key, Change::Put(value, ..))) = refused {
+            core.report_refused(&key, &value);
+        }
+        self.flight.complete(Outcome::Abandoned);
+        Ok(())
+    }
+}
