@@ -305,7 +305,7 @@ impl Scene {
         assert_eq!(here.len() as isize, entries, "each entry once");
         let reported = reported.lock();
         assert!(here.is_disjoint(&reported), "what was reported is gone");
-        for version in inserted.into_inner().unwrap() {
+        for version in inserted.into_inner() {
             assert!(
                 here.contains(&version) || reported.contains(&version),
                 "value {version} left without a report"
