@@ -44,7 +44,7 @@ impl From<(String, f64)> for Bar {
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) name: String,
-    pub(super) points: Vec<(f64, f64)>,
+    pub(super) points: Vec<(i32, f64)>,
 }
 
 /// Horizontal bars, the first on top. `None` if there is nothing to draw.
@@ -117,10 +117,10 @@ where
     drawn.then_some(svg)
 }
 
-/// Lines over numbers. `None` if there is nothing to draw.
+/// Lines over whole numbers from 0. `None` if there is nothing to draw.
 pub(super) fn lines(caption: &str, below: &str, lines: &[Line]) -> Option<String> {
     let points = || lines.iter().flat_map(|line| &line.points);
-    let right = points().map(|point| point.0).max_by(f64::total_cmp)?;
+    let right = points().map(|point| point.0).max()?;
     let top = points().map(|point| point.1).max_by(f64::total_cmp)?;
     let mut svg = String::new();
     let root = SVGBackend::with_string(&mut svg, (WIDTH, 380)).into_drawing_area();
@@ -131,12 +131,11 @@ pub(super) fn lines(caption: &str, below: &str, lines: &[Line]) -> Option<String
             .margin(6)
             .x_label_area_size(34)
             .y_label_area_size(50)
-            .build_cartesian_2d(0.0..right, 0.0..top * 1.05)?;
+            .build_cartesian_2d(0..right, 0.0..top * 1.05)?;
         chart
             .configure_mesh()
             .disable_mesh()
             .x_desc(below)
-            .x_label_formatter(&|value| format!("{value:.0}"))
             .y_label_formatter(&|value| number(*value))
             .label_style(("sans-serif", 12))
             .draw()?;
@@ -184,8 +183,7 @@ mod tests {
 
     #[test]
     fn lines_have_a_legend() {
-        let line =
-            |name: &str| Line { name: name.to_owned(), points: vec![(1.0, 2.0), (2.0, 3.5), (4.0, 5.0)] };
+        let line = |name: &str| Line { name: name.to_owned(), points: vec![(1, 2.0), (2, 3.5), (4, 5.0)] };
         let svg = lines("scaling", "threads", &[line("millpond"), line("moka")]).unwrap();
         assert!(svg.contains("millpond") && svg.contains("moka") && svg.contains("threads"), "{svg}");
     }

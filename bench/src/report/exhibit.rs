@@ -53,9 +53,9 @@ impl Exhibit {
         let mut lines = Vec::new();
         for lane in &blocks.first()?.lanes.0 {
             let point = |block: &throughput::Block| {
-                Some((block.threads as f64, 1e3 / block.lanes.median(&lane.name)?))
+                Some((block.threads as i32, 1e3 / block.lanes.median(&lane.name)?))
             };
-            let points: Vec<(f64, f64)> = blocks.iter().filter_map(point).collect();
+            let points: Vec<(i32, f64)> = blocks.iter().filter_map(point).collect();
             if points.len() == blocks.len() {
                 section.push(
                     [lane.name.clone()]

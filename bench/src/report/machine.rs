@@ -47,7 +47,8 @@ fn field(text: &str, name: &str) -> Option<String> {
 
 fn commit() -> String {
     let commit = said("git", &["rev-parse", "--short=12", "HEAD"]);
-    let changed = said("git", &["status", "--porcelain", "--untracked-files=no"]);
+    // Pages change no figure, and an earlier report may be one of them.
+    let changed = said("git", &["status", "--porcelain", "--untracked-files=no", "--", ":!docs"]);
     if changed.is_empty() || commit == unknown() {
         commit
     } else {
