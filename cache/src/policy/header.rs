@@ -70,7 +70,8 @@ impl Header {
 
     #[inline]
     fn touch_as(&self, held: u8, mark: u8, activity: &Activity) {
-        if held & !WATCHED == mark {
+        // What is settled counts as touched; only `watch` takes that back.
+        if held & !WATCHED >= mark {
             return;
         }
         // A hit that loses against another, or against the hand, is part of it.
