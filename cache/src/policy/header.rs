@@ -53,7 +53,7 @@ impl Header {
         }
     }
 
-    /// Records a hit. Lock-free; one load, and a store only for the first hit since the policy last looked.
+    /// Records a hit. Lock-free; one load, and a compare-and-swap only for the first hit since the policy last looked.
     #[inline]
     pub fn touch(&self, activity: &Activity) {
         self.touch_as(self.referenced.load(Relaxed), TOUCHED, activity);
