@@ -55,7 +55,7 @@ impl Header {
         }
     }
 
-    /// Records a hit. Lock-free; one load, and a store only for the first hit since the policy last looked.
+    /// Records a hit. Lock-free; one load, and a compare-and-swap only for the first hit since the policy last looked.
     #[inline]
     pub fn touch(&self, activity: &Activity) {
         self.touch_as(self.referenced.load(Relaxed), TOUCHED, activity);
@@ -73,7 +73,8 @@ impl Header {
 
     #[inline]
     fn touch_as(&self, held: u8, mark: u8, activity: &Activity) {
-        if held & !WATCHED == mark {
+        // What is settled counts as touched; only `watch` takes that back.
+        if held & !WATCHED >= mark {
             return;
         }
         // A hit that loses against another, or against the hand, is part of it.
