@@ -1,4 +1,6 @@
-//! What a compute may do to an entry, and what came of it. Names and meaning are moka's, but for the key: see [`Entry`].
+//! What a compute ([`Cache::entry`](crate::Cache::entry)) may do to an entry, and what came of it.
+//!
+//! Names and meaning are moka's, but for the key: see [`Entry`].
 
 /// What a closure of [`and_compute_with`](crate::EntrySelector::and_compute_with) wants done to the entry.
 #[derive(Clone, Debug, PartialEq, Eq)]

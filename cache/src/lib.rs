@@ -34,7 +34,6 @@
 mod builder;
 mod cache;
 mod clock;
-/// What [`EntrySelector::and_compute_with`] is told and returns.
 pub mod compute;
 mod core;
 mod entry;
