@@ -13,6 +13,9 @@ const DRAIN_STEP: usize = 2;
 /// Dead entries taken out together: one allocation for so many.
 const COLLECT: usize = 16;
 
+/// Bytes of a shard that may wait in limbo whatever the number of its entries, if nothing in them needs a drop.
+const IDLE_BYTES: usize = 32 * 1024;
+
 /// A shard whose lock this thread holds. Every change goes through here; none of it runs user code but `is_key`.
 #[derive(Debug)]
 pub(crate) struct Locked<'s, K, V> {
@@ -335,9 +338,7 @@ impl<'s, K, V> Locked<'s, K, V> {
     /// whether the watermark should be pushed.
     #[cold]
     fn tend(&mut self) -> bool {
-        // Limbo may hold this many: in proportion to the entries, because a bound in weight says nothing about their
-        // number.
-        let slack = (self.state.policy.len() / 32).clamp(16, 512);
+        let slack = self.slack();
         let batch = slack / 4;
         self.state.limbo.seal(reclaim::seal());
         self.state.tend_at = batch as u32;
@@ -353,6 +354,18 @@ impl<'s, K, V> Locked<'s, K, V> {
             self.collect(2 * batch);
         }
         false
+    }
+
+    /// Limbo may hold this many before somebody looks whether readers are done, which costs a system call: few where keys
+    /// or values wait there for their drop, in proportion to the entries, because a bound in weight says nothing about
+    /// their number. Where nothing needs a drop, what waits costs its own bytes only.
+    fn slack(&self) -> usize {
+        let entries = self.state.policy.len();
+        if Node::<K, V>::NEEDS_DROP {
+            (entries / 32).clamp(16, 512)
+        } else {
+            (entries / 8).min(4096).max(IDLE_BYTES / size_of::<Node<K, V>>()).max(16)
+        }
     }
 
     /// Ends maintenance, first half: stamps all that is in limbo.

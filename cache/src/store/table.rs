@@ -9,8 +9,7 @@
 //! that sees a tag sees an id that is or was valid; ids read under a pin stay readable (see `reclaim`).
 
 #[cfg(not(any(millpond_loom, millpond_shuttle)))]
-use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
-
+use super::zeroed::Zeroed;
 use crate::prefetch::prefetch;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -141,10 +140,16 @@ impl Bucket {
     }
 }
 
+#[cfg(not(any(millpond_loom, millpond_shuttle)))]
+type Buckets = Zeroed<Bucket>;
+/// Atomics of a model are no plain memory.
+#[cfg(any(millpond_loom, millpond_shuttle))]
+type Buckets = Box<[Bucket]>;
+
 /// A table of a fixed size. Growth is the shard's affair.
 #[derive(Debug)]
 pub(crate) struct Table {
-    buckets: Box<[Bucket]>,
+    buckets: Buckets,
     /// Entries that fit before the table should grow.
     capacity: usize,
 }
@@ -258,15 +263,8 @@ impl Table {
         }
         #[cfg(not(any(millpond_loom, millpond_shuttle)))]
         {
-            let layout = Layout::array::<Bucket>(count).expect("a table fits the address space");
-            // SAFETY: the size is not zero, `count` is at least 1.
-            let memory = unsafe { alloc_zeroed(layout) }.cast::<Bucket>();
-            if memory.is_null() {
-                handle_alloc_error(layout);
-            }
-            let buckets = std::ptr::slice_from_raw_parts_mut(memory, count);
-            // SAFETY: allocated by the global allocator with the layout of `[Bucket; count]`; zero bytes are a valid bucket.
-            let buckets = unsafe { Box::from_raw(buckets) };
+            // SAFETY: zero bytes are a valid bucket: nothing but atomics.
+            let buckets = unsafe { Zeroed::new(count) };
             Self { buckets, capacity }
         }
     }
