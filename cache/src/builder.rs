@@ -98,7 +98,8 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         self
     }
 
-    /// How long an entry lives after it was written. Default: for ever.
+    /// How long an entry lives after it was written. Default: for ever. `Duration::ZERO` means until the clock
+    /// next moves, see [`clock`](Self::clock).
     pub fn time_to_live(mut self, duration: Duration) -> Self {
         self.time_to_live = Some(duration);
         self
@@ -298,7 +299,7 @@ impl<K: Hash + Eq, V> Cache<K, V> {
     }
 }
 
-/// 0 means "off" inside; a duration of zero must still expire at once, which one nanosecond does too.
+/// 0 means "off" inside; a duration of zero is the shortest there is instead: such an entry lives until the clock next moves.
 fn at_least_one_tick(duration: Duration) -> u64 {
     nanos(duration).max(1)
 }
