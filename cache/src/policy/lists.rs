@@ -6,7 +6,6 @@
 
 use super::chunked::Chunked;
 use super::entries::Entries;
-use super::header::Header;
 use super::region::Region;
 
 /// No slot.
@@ -198,18 +197,11 @@ impl Lists {
         slot
     }
 
-    /// Puts `new` in `old`'s place; not yet its weight.
+    /// Puts `new`, which has the links of `old`, in its place; not yet its weight.
     #[inline]
-    pub(super) fn relink<E: Entries + ?Sized>(
-        &mut self,
-        entries: &E,
-        region: Region,
-        (old, before): (u32, &Header),
-        (new, after): (u32, &Header),
-    ) {
-        let (prev, next) = (before.prev(), before.next());
-        after.set_prev(prev);
-        after.set_next(next);
+    pub(super) fn relink<E: Entries + ?Sized>(&mut self, entries: &E, region: Region, old: u32, new: u32) {
+        let header = entries.header(new);
+        let (prev, next) = (header.prev(), header.next());
         let list = &mut self.lists[region as usize];
         if list.head == old {
             list.head = new;
