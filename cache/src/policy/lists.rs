@@ -321,6 +321,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::policy::Header;
 
     struct Headers(Vec<Header>);
 
@@ -389,7 +390,8 @@ mod tests {
                         let place = index.index(model.len());
                         let (old, before) = (model[place], lists.weight_of(model[place]));
                         let header = |slot| headers.header(slot);
-                        lists.relink(&headers, region, (old, header(old)), (new, header(new)));
+                        header(new).copy_place(header(old));
+                        lists.relink(&headers, region, old, new);
                         lists.reweigh(region, new, before, 9);
                         model[place] = new;
                     }

@@ -333,7 +333,11 @@ impl Table {
 
     /// As [`Table::glance`], and says where the cell is.
     #[inline]
-    pub(super) fn peek<R>(&self, hash: u32, check: impl Fn(u32) -> Option<R>) -> Result<(Link<'_>, R), Missed> {
+    pub(super) fn peek<R>(
+        &self,
+        hash: u32,
+        check: impl Fn(u32) -> Option<R>,
+    ) -> Result<(Link<'_>, R), Missed> {
         self.home_bucket(self.home(hash)).search(tag(hash), check).map(|hit| (hit.link, hit.found))
     }
 
