@@ -2,7 +2,7 @@
 //!
 //! - [`cells`]: fixed-size cells of raw memory, addressed by a `u32`; knows neither keys nor values.
 //! - [`node`]: the typed view of a cell.
-//! - [`table`]: hash to cell, read without a lock; in memory that comes zeroed ([`zeroed`]).
+//! - [`table`]: hash to cell, read without a lock.
 //! - [`limbo`]: cells that a reader may still see.
 //! - [`times`]: deadlines, allocated only for shards that have one. [`wheel`]: whose comes next.
 //!   [`timers`]: both, as writers use them.
@@ -21,5 +21,3 @@ pub(crate) mod table;
 mod timers;
 pub(crate) mod times;
 pub(crate) mod wheel;
-#[cfg(not(any(millpond_loom, millpond_shuttle)))]
-mod zeroed;

@@ -33,7 +33,7 @@ impl<K: Eq, V> Locked<'_, K, V> {
         let (link, old) = match table.peek(hash, |id| (self.node(id).key == key).then_some(id)) {
             Ok(hit) => hit,
             Err(Missed::Last) => return Swap::Absent(key, value),
-            Err(Missed::Overflowed) => return Swap::Unsure(key, value),
+            Err(Missed::Overflowed) => return self.look_further(hash, key, value),
         };
         let state = &mut *self.state;
         // The write that fills a batch looks after limbo, too.
@@ -55,5 +55,13 @@ impl<K: Eq, V> Locked<'_, K, V> {
         link.replace(id);
         state.limbo.push(&cells, old);
         Swap::Done
+    }
+
+    #[cold]
+    fn look_further(&self, hash: u32, key: K, value: V) -> Swap<K, V> {
+        match self.find(hash, |candidate| *candidate == key) {
+            Some(_) => Swap::Unsure(key, value),
+            None => Swap::Absent(key, value),
+        }
     }
 }

@@ -8,10 +8,10 @@
 //! The writer holds the shard's lock. It stores an id before its tag and clears the tag before the id, so that a reader
 //! that sees a tag sees an id that is or was valid; ids read under a pin stay readable (see `reclaim`).
 
-#[cfg(not(any(millpond_loom, millpond_shuttle)))]
-use super::zeroed::Zeroed;
 use crate::prefetch::prefetch;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
+#[cfg(not(any(millpond_loom, millpond_shuttle)))]
+use crate::zeroed::Zeroed;
 
 const SLOTS: usize = 12;
 #[cfg(not(target_arch = "x86_64"))]
