@@ -90,9 +90,10 @@ impl<K, V, S> CacheBuilder<K, V, S> {
 
     /// Says what an entry weighs, for [`max_weight`](Self::max_weight). Called once for each write, outside locks.
     ///
-    /// An entry of weight 0 is pinned: it is never evicted for size. One heavier than `max_weight` is not kept: it is
-    /// reported to the listener as evicted, and the key's old value is removed. [`weighers`](crate::weighers) has some for
-    /// common types.
+    /// An entry of weight 0 is pinned: it is never evicted for size, and takes no room. One heavier than `max_weight` is not
+    /// kept: it is reported to the listener as evicted, and the key's old value is removed;
+    /// [`try_insert`](Cache::try_insert) hands it back instead. If the weigher panics, the write did not happen.
+    /// [`weighers`](crate::weighers) has some for common types.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Box::new(weigher));
         self

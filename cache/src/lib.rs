@@ -33,6 +33,7 @@
 
 mod builder;
 mod cache;
+mod capacity;
 mod clock;
 pub mod compute;
 mod core;
@@ -52,6 +53,7 @@ mod pin;
 pub mod policy;
 mod prefetch;
 mod reclaim;
+mod rejected;
 mod removal;
 mod stats;
 mod store;
@@ -67,5 +69,6 @@ pub use crate::error::BuildError;
 pub use crate::expiry::Expiry;
 pub use crate::iter::Iter;
 pub use crate::pin::PinGuard;
+pub use crate::rejected::Rejected;
 pub use crate::removal::RemovalCause;
 pub use crate::stats::Stats;

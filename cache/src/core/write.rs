@@ -10,6 +10,7 @@ use equivalent::Equivalent;
 use super::budget::Budget;
 use super::{Core, KeyHash};
 use crate::reclaim::{self, Pinned};
+use crate::rejected::Rejected;
 use crate::removal::RemovalCause;
 use crate::stats::Counter;
 use crate::store::locked::{Aftermath, Ends, Locked, Spot};
@@ -344,6 +345,19 @@ where
         } else {
             self.insert_fresh::<false>(self.fresh(hash, key, value, life));
         }
+    }
+
+    /// The same, but an entry heavier than the whole cache goes back to its caller, and nothing changes.
+    pub(crate) fn try_insert(&self, key: K, value: V, life: Life) -> Result<(), Rejected<K, V>> {
+        let hash = self.hash(&key);
+        let fresh = self.fresh(hash, key, value, life);
+        let max = self.budget.max();
+        if u64::from(fresh.weight) > max {
+            let Fresh { key, value, weight, .. } = fresh;
+            return Err(Rejected { key, value, weight, max });
+        }
+        self.insert_fresh::<false>(fresh);
+        Ok(())
     }
 
     fn insert_fresh<const PLAIN: bool>(&self, fresh: Fresh<K, V>) {

@@ -195,7 +195,7 @@ impl Policy {
     #[inline]
     fn expel<E: Entries + ?Sized>(&mut self, entries: &E, region: Region) -> u32 {
         let slot = self.lists.pop_head(entries, region);
-        self.clocks.victims += u64::from(self.lists.weight_of(slot));
+        self.clocks.victims = self.clocks.victims.wrapping_add(u64::from(self.lists.weight_of(slot)));
         self.bury(entries.header(slot), Kind::Victim);
         self.look_ahead(entries, region);
         slot

@@ -73,7 +73,7 @@ impl Policy {
             self.link(entries, Region::Pinned, slot);
             return;
         }
-        self.clocks.misses += u64::from(weight);
+        self.clocks.misses = self.clocks.misses.wrapping_add(u64::from(weight));
         let clock = self.quota.stamp(self.clocks.misses);
         activity.set_clock(clock);
         if self.sketch.started() {

@@ -366,6 +366,20 @@ fn weight_0_is_never_evicted_and_may_change() {
 }
 
 #[test]
+fn the_clocks_may_come_round() {
+    let mut engine = Engine::new(1 << 33, true, 1);
+    engine.policy.clocks.misses = u64::MAX - (1 << 34);
+    engine.policy.clocks.victims = u64::MAX - (1 << 34);
+    for key in 0..40 {
+        engine.insert(key, u32::MAX);
+        engine.insert(key, u32::MAX);
+        engine.insert(key % 3, u32::MAX);
+        engine.check();
+    }
+    assert!(engine.policy.clocks.misses < 1 << 40, "it has come round");
+}
+
+#[test]
 fn an_entry_heavier_than_the_window_must_prove_itself_at_once() {
     let mut engine = Engine::new(1000, true, 1);
     for _ in 0..5 {

@@ -25,3 +25,4 @@ mod schedules;
 mod stats;
 mod stress;
 mod support;
+mod weights;
