@@ -13,8 +13,10 @@ use crate::core::janitors::Janitors;
 use crate::core::load::Flights;
 use crate::core::{Core, Weigher};
 use crate::error::BuildError;
+use crate::eviction::Admission;
 use crate::expiry::Expiry;
 use crate::listener::Listener;
+use crate::policy::Kind;
 use crate::removal::RemovalCause;
 use crate::stats::Counters;
 use crate::store::shard::Shard;
@@ -41,6 +43,7 @@ pub struct CacheBuilder<K, V, S = ahash::RandomState> {
     max_capacity: Option<u64>,
     max_weight: Option<u64>,
     weigher: Option<Weigher<K, V>>,
+    admission: Admission,
     time_to_live: Option<Duration>,
     time_to_idle: Option<Duration>,
     jitter: Option<f64>,
@@ -60,6 +63,7 @@ impl<K, V> Default for CacheBuilder<K, V> {
             max_capacity: None,
             max_weight: None,
             weigher: None,
+            admission: Admission::default(),
             time_to_live: None,
             time_to_idle: None,
             jitter: None,
@@ -96,6 +100,26 @@ impl<K, V, S> CacheBuilder<K, V, S> {
     /// [`weighers`](crate::weighers) has some for common types.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Box::new(weigher));
+        self
+    }
+
+    /// Who may come into a full cache. Default: [`Admission::Frequency`].
+    ///
+    /// [`Admission::SizeAware`] is for caches whose entries differ much in weight: it keeps heavy entries from pushing out many
+    /// light ones that are wanted more often together. Where it helps and where it does not: docs/hit-ratio.md. Cost: an
+    /// eviction looks at up to 64 entries, in the usual case at those that the new one would push out.
+    ///
+    /// ```
+    /// use millpond_cache::{Admission, Cache, weighers};
+    /// let cache: Cache<u64, Vec<u8>> = Cache::builder()
+    ///     .max_weight(64 << 20)
+    ///     .weigher(weighers::bytes)
+    ///     .admission(Admission::SizeAware)
+    ///     .build()?;
+    /// # Ok::<(), millpond_cache::BuildError>(())
+    /// ```
+    pub fn admission(mut self, admission: Admission) -> Self {
+        self.admission = admission;
         self
     }
 
@@ -197,6 +221,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             max_capacity: self.max_capacity,
             max_weight: self.max_weight,
             weigher: self.weigher,
+            admission: self.admission,
             time_to_live: self.time_to_live,
             time_to_idle: self.time_to_idle,
             jitter: self.jitter,
@@ -228,6 +253,11 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             (None, None) if weighted => return Err(BuildError::NoMaxWeight),
             (capacity, weight) => capacity.or(weight).unwrap_or(u64::MAX),
         };
+        let kind = match self.admission {
+            Admission::Frequency => Kind::TinyLfu,
+            Admission::SizeAware if weighted => Kind::SizeAware,
+            Admission::SizeAware => return Err(BuildError::AdmissionNeedsWeigher),
+        };
         let shards = match self.shards {
             None => default_shards(max, weighted),
             Some(shards) if shards.is_power_of_two() && shards <= 1 << 16 => shards,
@@ -249,7 +279,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         let count = shards as u64;
         let share =
             |shard: u64| if max == u64::MAX { max } else { max / count + u64::from(shard < max % count) };
-        let make = |shard| Shard::new(share(shard), weighted, seed_of(shard));
+        let make = |shard| Shard::new(share(shard), weighted, seed_of(shard), kind);
         let plain = self.weigher.is_none()
             && self.listener.is_none()
             && !self.record_stats
@@ -322,6 +352,7 @@ impl<K, V, S> fmt::Debug for CacheBuilder<K, V, S> {
             .field("max_capacity", &self.max_capacity)
             .field("max_weight", &self.max_weight)
             .field("weigher", &self.weigher.is_some())
+            .field("admission", &self.admission)
             .field("time_to_live", &self.time_to_live)
             .field("time_to_idle", &self.time_to_idle)
             .field("time_to_live_jitter", &self.jitter)

@@ -167,7 +167,7 @@ impl<K, V, S> Core<K, V, S> {
                 let mut locked = shard.lock();
                 let mut removed = Removed::new();
                 while credit.amount < short && !(above_share && locked.weight() <= shard.share()) {
-                    let Some(id) = locked.evict(None) else { break };
+                    let Some(id) = locked.evict::<false>(None) else { break };
                     credit.amount += u64::from(locked.weight_of(id));
                     self.note_evicted(&locked, &mut removed, id);
                 }
@@ -194,12 +194,12 @@ impl<K, V, S> Core<K, V, S> {
             if missing == 0 || self.budget.try_take(missing) {
                 credit.amount = credit.amount.saturating_sub(need);
                 if !evicted {
-                    locked.settle();
+                    locked.settle::<PLAIN>();
                 }
                 return true;
             }
             evicted = true;
-            match locked.evict(newcomer.unlinked()) {
+            match locked.evict::<PLAIN>(newcomer.unlinked()) {
                 Some(victim) => {
                     if !PLAIN {
                         self.note_evicted(locked, removed, victim);
@@ -235,7 +235,7 @@ impl<K, V, S> Core<K, V, S> {
         let Fresh { hash, key, value, weight, ends } = fresh;
         let Some(old) = old else {
             locked.prefetch(hash.part());
-            let id = locked.admit(hash.part(), key, value, weight, ends);
+            let id = locked.admit::<PLAIN>(hash.part(), key, value, weight, ends);
             let needs = (0, u64::from(weight));
             if self.make_room::<PLAIN>(locked, Newcomer::Unlinked(id), needs, credit, removed) {
                 locked.publish(hash.part(), id);

@@ -20,7 +20,7 @@ use super::node::{Node, Nodes};
 use super::table::Table;
 use super::times::{Times, TimesTable};
 use super::wheel::Wheel;
-use crate::policy::{Activity, Config, Header, Policy};
+use crate::policy::{Activity, Config, Header, Kind, Policy};
 use crate::reclaim::Pinned;
 use crate::sync::{AtomicPtr, AtomicU32, Mutex, Ordering, fence};
 
@@ -106,7 +106,7 @@ impl<K, V> Copy for Found<'_, K, V> {}
 #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
 impl<K, V> Shard<K, V> {
     /// `share`: this shard's part of the capacity.
-    pub(crate) fn new(share: u64, weighted: bool, seed: u64) -> Self {
+    pub(crate) fn new(share: u64, weighted: bool, seed: u64, kind: Kind) -> Self {
         let expected = if weighted || share == u64::MAX { 0 } else { share };
         let (cells, allocator) = Cells::new(Node::<K, V>::LAYOUT);
         let table = Box::new(Table::for_entries(first_table(expected)));
@@ -121,7 +121,7 @@ impl<K, V> Shard<K, V> {
             activity: Activity::new(),
             load: CachePadded::default(),
             state: CachePadded::new(Mutex::new(State {
-                policy: Policy::new(Config { capacity: share, weighted, seed }),
+                policy: Policy::new(Config { capacity: share, weighted, seed, kind }),
                 allocator,
                 limbo: Limbo::default(),
                 retired: Vec::new(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use millpond_cache::{Cache, Rejected, RemovalCause};
+use millpond_cache::{Admission, Cache, Rejected, RemovalCause};
 
 use crate::support::{Census, Counted, Random, scaled, watchdog};
 
@@ -179,4 +179,64 @@ fn b15_an_unbounded_weight_adds_up() {
     }
     assert_eq!(cache.weighted_size(), 100 * u64::from(u32::MAX) - 5);
     cache.check_invariants();
+}
+
+#[test]
+fn admission_by_size_keeps_the_bound_and_what_fits() {
+    let cache: Cache<u64, u32> = Cache::builder()
+        .max_weight(10_000)
+        .weigher(|_, &weight| weight)
+        .admission(Admission::SizeAware)
+        .shards(4)
+        .seed(1)
+        .build()
+        .unwrap();
+    for key in 0..100 {
+        cache.insert(key, 100);
+    }
+    assert_eq!(cache.entry_count(), 100, "what fits stays");
+    let mut random = Random::new(3);
+    for round in 0..scaled(20_000, 200) {
+        let key = random.below(300);
+        let weight = if key % 10 == 0 { 2_000 + key as u32 } else { 20 };
+        if cache.get(&key).is_none() {
+            cache.insert(key, weight);
+        }
+        assert!(cache.weighted_size() <= 10_000);
+        if round % 64 == 0 {
+            cache.check_invariants();
+        }
+    }
+    cache.check_invariants();
+}
+
+#[test]
+fn admission_by_size_lets_no_heavy_entry_push_out_many_wanted_ones() {
+    let light_ones = |admission| {
+        let cache: Cache<u64, u32> = Cache::builder()
+            .max_weight(1_000)
+            .weigher(|_, &weight| weight)
+            .admission(admission)
+            .shards(1)
+            .seed(1)
+            .build()
+            .unwrap();
+        for round in 0..400 {
+            for key in (round % 3..90).step_by(3) {
+                if cache.get(&key).is_none() {
+                    cache.insert(key, 10);
+                }
+            }
+            // Later three heavy ones, each asked for more often than any light one.
+            for key in 1_000..if round < 30 { 1_000 } else { 1_003 } {
+                if cache.get(&key).is_none() {
+                    cache.insert(key, 450);
+                }
+            }
+        }
+        cache.check_invariants();
+        (0..90).filter(|key| cache.contains_key(key)).count()
+    };
+    let (frequency, size_aware) = (light_ones(Admission::Frequency), light_ones(Admission::SizeAware));
+    assert!(size_aware >= 85 && size_aware > frequency, "{size_aware} of 90, {frequency} without");
 }
