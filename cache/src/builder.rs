@@ -13,7 +13,7 @@ use crate::core::janitors::Janitors;
 use crate::core::load::Flights;
 use crate::core::{Core, Weigher};
 use crate::error::BuildError;
-use crate::eviction::Admission;
+use crate::eviction::{Admission, EvictionPolicy};
 use crate::expiry::Expiry;
 use crate::listener::Listener;
 use crate::policy::Kind;
@@ -43,6 +43,7 @@ pub struct CacheBuilder<K, V, S = ahash::RandomState> {
     max_capacity: Option<u64>,
     max_weight: Option<u64>,
     weigher: Option<Weigher<K, V>>,
+    eviction_policy: EvictionPolicy,
     admission: Admission,
     time_to_live: Option<Duration>,
     time_to_idle: Option<Duration>,
@@ -63,6 +64,7 @@ impl<K, V> Default for CacheBuilder<K, V> {
             max_capacity: None,
             max_weight: None,
             weigher: None,
+            eviction_policy: EvictionPolicy::default(),
             admission: Admission::default(),
             time_to_live: None,
             time_to_idle: None,
@@ -100,6 +102,23 @@ impl<K, V, S> CacheBuilder<K, V, S> {
     /// [`weighers`](crate::weighers) has some for common types.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Box::new(weigher));
+        self
+    }
+
+    /// Which entry leaves a full cache. Default: [`EvictionPolicy::TinyLfu`].
+    ///
+    /// ```
+    /// use millpond_cache::{Cache, EvictionPolicy};
+    /// let cache = Cache::builder().max_capacity(2).eviction_policy(EvictionPolicy::Lru).build()?;
+    /// cache.insert("a", 1);
+    /// cache.insert("b", 2);
+    /// cache.get("a");
+    /// cache.insert("c", 3);
+    /// assert!(cache.contains_key("a") && !cache.contains_key("b"));
+    /// # Ok::<(), millpond_cache::BuildError>(())
+    /// ```
+    pub fn eviction_policy(mut self, policy: EvictionPolicy) -> Self {
+        self.eviction_policy = policy;
         self
     }
 
@@ -221,6 +240,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             max_capacity: self.max_capacity,
             max_weight: self.max_weight,
             weigher: self.weigher,
+            eviction_policy: self.eviction_policy,
             admission: self.admission,
             time_to_live: self.time_to_live,
             time_to_idle: self.time_to_idle,
@@ -253,10 +273,12 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             (None, None) if weighted => return Err(BuildError::NoMaxWeight),
             (capacity, weight) => capacity.or(weight).unwrap_or(u64::MAX),
         };
-        let kind = match self.admission {
-            Admission::Frequency => Kind::TinyLfu,
-            Admission::SizeAware if weighted => Kind::SizeAware,
-            Admission::SizeAware => return Err(BuildError::AdmissionNeedsWeigher),
+        let kind = match (self.eviction_policy, self.admission) {
+            (EvictionPolicy::TinyLfu, Admission::Frequency) => Kind::TinyLfu,
+            (EvictionPolicy::Lru, Admission::Frequency) => Kind::Lru,
+            (EvictionPolicy::Lru, _) => return Err(BuildError::AdmissionUnderLru),
+            (_, Admission::SizeAware) if weighted => Kind::SizeAware,
+            (_, Admission::SizeAware) => return Err(BuildError::AdmissionNeedsWeigher),
         };
         let shards = match self.shards {
             None => default_shards(max, weighted),
@@ -283,6 +305,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         let plain = self.weigher.is_none()
             && self.listener.is_none()
             && !self.record_stats
+            && kind == Kind::TinyLfu
             && self.time_to_live.is_none()
             && self.expiry.is_none()
             && self.time_to_idle.is_none();
@@ -352,6 +375,7 @@ impl<K, V, S> fmt::Debug for CacheBuilder<K, V, S> {
             .field("max_capacity", &self.max_capacity)
             .field("max_weight", &self.max_weight)
             .field("weigher", &self.weigher.is_some())
+            .field("eviction_policy", &self.eviction_policy)
             .field("admission", &self.admission)
             .field("time_to_live", &self.time_to_live)
             .field("time_to_idle", &self.time_to_idle)

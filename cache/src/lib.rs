@@ -67,7 +67,7 @@ pub use crate::cache::Cache;
 pub use crate::clock::{Clock, ManualClock};
 pub use crate::entry::EntrySelector;
 pub use crate::error::BuildError;
-pub use crate::eviction::Admission;
+pub use crate::eviction::{Admission, EvictionPolicy};
 pub use crate::expiry::Expiry;
 pub use crate::iter::Iter;
 pub use crate::pin::PinGuard;

@@ -243,7 +243,7 @@ impl<K, V, S> Core<K, V, S> {
             return;
         };
         if PLAIN {
-            locked.update(old, hash.part(), key, value, weight, ends);
+            locked.update::<PLAIN>(old, hash.part(), key, value, weight, ends);
             return;
         }
         let held = u64::from(locked.weight_of(old.id));
@@ -252,7 +252,7 @@ impl<K, V, S> Core<K, V, S> {
                 if self.expired(locked, old.id) { RemovalCause::Expired } else { RemovalCause::Replaced };
             removed.push((old.id, cause));
         }
-        let id = locked.update(old, hash.part(), key, value, weight, ends);
+        let id = locked.update::<PLAIN>(old, hash.part(), key, value, weight, ends);
         let weight = u64::from(weight);
         if weight > held {
             self.make_room::<PLAIN>(locked, Newcomer::Linked(id), (held, weight - held), credit, removed);

@@ -12,6 +12,8 @@ pub enum Kind {
     TinyLfu,
     /// W-TinyLFU; a candidate meets all victims that its weight would push out (see `av`).
     SizeAware,
+    /// The least recently used entry goes; uses are told by [`Policy::refresh`].
+    Lru,
 }
 
 impl Policy {
@@ -24,7 +26,26 @@ impl Policy {
         slot: u32,
         weight: u32,
     ) {
-        self.insert(entries, activity, slot, weight);
+        match self.kind {
+            Kind::TinyLfu | Kind::SizeAware => self.insert(entries, activity, slot, weight),
+            Kind::Lru => self.insert_youngest(entries, slot, weight),
+        }
+    }
+
+    /// As [`replace`](Self::replace), whatever the kind.
+    #[inline]
+    pub fn replace_by_kind<E: Entries + ?Sized>(
+        &mut self,
+        entries: &E,
+        activity: &Activity,
+        old: u32,
+        new: u32,
+        weight: u32,
+    ) {
+        self.replace(entries, activity, old, new, weight);
+        if self.kind == Kind::Lru {
+            self.refresh(entries, new);
+        }
     }
 
     /// As [`settle`](Self::settle), whatever the kind.
@@ -33,6 +54,7 @@ impl Policy {
         match self.kind {
             Kind::TinyLfu => self.settle(entries),
             Kind::SizeAware => self.pass_by_weight(entries),
+            Kind::Lru => {}
         }
     }
 
@@ -42,6 +64,7 @@ impl Policy {
         match self.kind {
             Kind::TinyLfu => self.evict(entries),
             Kind::SizeAware => self.evict_by_weight(entries),
+            Kind::Lru => self.evict_oldest(entries),
         }
     }
 }

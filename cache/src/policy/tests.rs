@@ -74,7 +74,7 @@ impl Engine {
         let new = self.take_slot(key);
         match self.slots.insert(key, new) {
             Some(old) => {
-                self.policy.replace(&self.headers, &self.activity, old, new, weight);
+                self.policy.replace_by_kind(&self.headers, &self.activity, old, new, weight);
                 self.keys.remove(&old);
                 self.free.push(old);
             }
@@ -197,7 +197,7 @@ fn run(mut engine: Engine, ops: Vec<Op>) {
 }
 
 fn kinds() -> impl Strategy<Value = Kind> {
-    prop::sample::select(vec![Kind::TinyLfu, Kind::SizeAware])
+    prop::sample::select(vec![Kind::TinyLfu, Kind::SizeAware, Kind::Lru])
 }
 
 proptest! {

@@ -79,6 +79,11 @@ impl<K, V> Shard<K, V> {
     pub(crate) fn lock(&self) -> Locked<'_, K, V> {
         Locked { shard: self, state: self.state.lock(), dead: Vec::new() }
     }
+
+    /// Takes the lock if nobody has it.
+    pub(super) fn try_lock(&self) -> Option<Locked<'_, K, V>> {
+        Some(Locked { shard: self, state: self.state.try_lock()?, dead: Vec::new() })
+    }
 }
 
 #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
@@ -219,14 +224,32 @@ impl<'s, K, V> Locked<'s, K, V> {
 
     /// Puts a new value in the place of an entry's old one. Counts as a hit.
     #[inline]
-    pub(crate) fn update(&mut self, spot: Spot, hash: u32, key: K, value: V, weight: u32, ends: Ends) -> u32 {
+    pub(crate) fn update<const PLAIN: bool>(
+        &mut self,
+        spot: Spot,
+        hash: u32,
+        key: K,
+        value: V,
+        weight: u32,
+        ends: Ends,
+    ) -> u32 {
         let id = self.fill(hash, key, value, ends);
         let view = self.view();
         let state = &mut *self.state;
-        state.policy.replace(&view, &self.shard.activity, spot.id, id, weight);
+        if PLAIN {
+            state.policy.replace(&view, &self.shard.activity, spot.id, id, weight);
+        } else {
+            state.policy.replace_by_kind(&view, &self.shard.activity, spot.id, id, weight);
+        }
         self.table_of(spot).replace(spot.place, id);
         self.lay_out(spot.id);
         id
+    }
+
+    /// Moves an entry to its place as the one used last, in a shard that keeps the order of use.
+    pub(super) fn refresh(&mut self, id: u32) {
+        let view = self.view();
+        self.state.policy.refresh(&view, id);
     }
 
     /// Unlinks an entry that is past its time: its last use does not count.

@@ -41,6 +41,8 @@ pub(crate) struct Shard<K, V> {
     pub(super) moves: AtomicU32,
     /// Whether `times` may hold anything: a read asks the clock only then.
     timed: AtomicBool,
+    /// Whether each hit has a place in the order of eviction.
+    ordered: bool,
     pub(super) cells: Cells,
     pub(super) times: OnceLock<Box<TimesTable>>,
     /// This shard's part of the capacity, in weight.
@@ -115,6 +117,7 @@ impl<K, V> Shard<K, V> {
             draining: AtomicPtr::new(std::ptr::null_mut()),
             moves: AtomicU32::new(0),
             timed: AtomicBool::new(false),
+            ordered: kind == Kind::Lru,
             cells,
             times: OnceLock::new(),
             share,
@@ -186,8 +189,21 @@ impl<K, V> Shard<K, V> {
     /// Records a hit for the policy. If the entry can't expire, further hits need not come here.
     #[inline]
     pub(crate) fn touch(&self, id: u32, header: &Header, counted: bool) {
+        if self.ordered {
+            return self.touch_in_order(id, header);
+        }
         let ends = || self.timed() && self.times(id).is_some_and(|times| times.end() != 0);
         header.settle(counted, &self.activity, || !ends());
+    }
+
+    /// Records a hit where it belongs, or if a writer holds the lock, for the eviction hand to find. Never marks the entry as
+    /// settled, so that each hit comes here. The caller's pin keeps the cell from being used again.
+    #[cold]
+    fn touch_in_order(&self, id: u32, header: &Header) {
+        match self.try_lock() {
+            Some(mut locked) => locked.refresh(id),
+            None => header.touch(&self.activity),
+        }
     }
 
     #[inline]

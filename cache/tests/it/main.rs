@@ -15,6 +15,7 @@ mod janitor;
 mod listener;
 mod loading;
 mod loading_async;
+mod lru;
 mod model;
 mod panics;
 mod reentrance;
