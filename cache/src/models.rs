@@ -381,7 +381,7 @@ fn hash(key: u64) -> u32 {
 }
 
 fn admit(locked: &mut Locked<'_, u64, u64>, key: u64, value: u64) {
-    let id = locked.admit(hash(key), key, value, 1, Ends::default());
+    let id = locked.admit::<true>(hash(key), key, value, 1, Ends::default());
     locked.publish(hash(key), id);
 }
 
@@ -391,7 +391,7 @@ fn finish(locked: Locked<'_, u64, u64>) {
 
 /// A shard whose first table is exactly full.
 fn full_shard() -> Arc<Shard<u64, u64>> {
-    let shard = Arc::new(Shard::new(u64::MAX, false, 1));
+    let shard = Arc::new(Shard::new(u64::MAX, false, 1, crate::policy::Kind::TinyLfu));
     for key in 0..8 {
         let mut locked = shard.lock();
         admit(&mut locked, key, key);
