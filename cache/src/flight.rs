@@ -21,6 +21,8 @@ pub(crate) enum Outcome<V> {
     Loaded(V),
     /// The loader's error, shared by all who waited.
     Failed(Arc<dyn Any + Send + Sync>),
+    /// The loader has no value for the key. Whoever accepts that answer has it; others try again.
+    Absent,
     /// The leader was dropped or panicked: whoever waits tries again and one of them leads.
     Abandoned,
 }

@@ -24,6 +24,7 @@
 //! - [`CacheBuilder`]: every setting, its unit and its default.
 //! - Reading: [`Cache::get`] clones, [`Cache::read`] and [`Cache::pin`] do not.
 //! - Loading: [`Cache::get_or_insert_with`] and its fallible and async twins.
+//! - Many keys at once: [`Cache::get_all`], and [`Cache::get_many_with`] with one load for what is missing.
 //! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
 //! - Weights in bytes for common types: [`weighers`].
 //! - [`RemovalCause`], [`Stats`]: what left, what was counted.
@@ -32,6 +33,7 @@
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
 
 mod builder;
+mod bulk;
 mod cache;
 mod clock;
 pub mod compute;

@@ -234,6 +234,6 @@ fn answer<V: Clone, E: Send + Sync + 'static>(outcome: &Outcome<V>) -> Option<Re
         Outcome::Loaded(value) => Some(Ok(value.clone())),
         // Another caller's error of another type can't be ours: load for ourselves.
         Outcome::Failed(error) => Arc::clone(error).downcast::<E>().ok().map(Err),
-        Outcome::Abandoned => None,
+        Outcome::Absent | Outcome::Abandoned => None,
     }
 }

@@ -6,7 +6,7 @@
 //! - [`expire`]: when entries end.
 //! - [`maintain`]: removal of the expired, reclamation, invariants.
 //! - [`janitors`]: what ends with the cache.
-//! - [`load`]: one load per key at a time.
+//! - [`load`]: one load per key at a time; [`held`]: for longer than the call that began it.
 //! - [`compute`]: read, decide, write as one step, with the decision outside the lock.
 //!
 //! **Locks.** A shard's lock, then that shard's flights; never two shards at once. Under them runs no user code but
@@ -15,6 +15,7 @@
 pub(crate) mod budget;
 mod compute;
 mod expire;
+mod held;
 pub(crate) mod janitors;
 pub(crate) mod load;
 mod maintain;
