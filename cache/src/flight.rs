@@ -132,6 +132,12 @@ impl<V> Flight<V> {
         outcome
     }
 
+    /// Whether anybody is in the queue.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.queue.lock().waiters.is_empty()
+    }
+
     fn leave(&self, ticket: u64) {
         let waiter = self.queue.lock().waiters.remove(&ticket);
         drop(waiter);

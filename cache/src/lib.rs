@@ -25,6 +25,8 @@
 //! - Reading: [`Cache::get`] clones, [`Cache::read`] and [`Cache::pin`] do not.
 //! - Loading: [`Cache::get_or_insert_with`] and its fallible and async twins.
 //! - Many keys at once: [`Cache::get_all`], and [`Cache::get_many_with`] with one load for what is missing.
+//! - With the feature `tokio`: [`BatchLoader`], which gathers single misses into bulk loads, and loads that outlive their
+//!   caller, [`Cache::get_or_insert_with_detached`].
 //! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
 //! - Weights in bytes for common types: [`weighers`].
 //! - [`RemovalCause`], [`Stats`]: what left, what was counted.
@@ -32,12 +34,16 @@
 //! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
 
+#[cfg(feature = "tokio")]
+mod batch;
 mod builder;
 mod bulk;
 mod cache;
 mod clock;
 pub mod compute;
 mod core;
+#[cfg(feature = "tokio")]
+mod detached;
 mod entry;
 mod error;
 mod expiry;
@@ -61,6 +67,8 @@ mod sync;
 mod waiter;
 pub mod weighers;
 
+#[cfg(feature = "tokio")]
+pub use crate::batch::BatchLoader;
 pub use crate::builder::CacheBuilder;
 pub use crate::cache::Cache;
 pub use crate::clock::{Clock, ManualClock};

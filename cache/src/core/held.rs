@@ -7,7 +7,6 @@ use super::Core;
 
 pub(crate) enum Held<'c, K, V, S> {
     Borrowed(&'c Core<K, V, S>),
-    #[expect(dead_code, reason = "for work in the background, which comes next")]
     Owned(Arc<Core<K, V, S>>),
 }
 

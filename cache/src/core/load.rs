@@ -275,6 +275,32 @@ where
 }
 
 impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
+    /// The same with a handle of its own, for work that may outlive the caller.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only work in the background needs it"))]
+    pub(crate) fn detach(mut self, core: Arc<Core<K, V, S>>) -> Leader<'static, K, V, S> {
+        self.is_handed_over = true;
+        Leader {
+            core: Held::Owned(core),
+            hash: self.hash,
+            key: self.key.take(),
+            flight: Arc::clone(&self.flight),
+            began: self.began,
+            is_handed_over: false,
+        }
+    }
+
+    /// A handle to the flight, to wait for its end.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only work in the background needs it"))]
+    pub(crate) fn flight_handle(&self) -> Arc<Flight<V>> {
+        Arc::clone(&self.flight)
+    }
+
+    /// The key.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only work in the background needs it"))]
+    pub(crate) fn key(&self) -> &K {
+        self.key.as_deref().expect("a leader ends once")
+    }
+
     /// Leaves it to the caller to count the load, which is one for many keys.
     pub(crate) fn uncounted(mut self) -> Self {
         self.began = None;

@@ -1,6 +1,10 @@
 //! One binary, one file per behaviour. Tests named `bNN_…` stand for a class of bugs that hit other caches.
 
+#[cfg(feature = "tokio")]
+mod background;
 mod basic;
+#[cfg(feature = "tokio")]
+mod batch;
 mod bound;
 mod bulk;
 mod compute;
