@@ -150,6 +150,52 @@ impl<'l> View<'l> {
     }
 }
 
+/// The same for cells whose type is known: shift, mask and stride are constants.
+#[derive(Debug)]
+pub(super) struct Typed<'l, T> {
+    directory: *const AtomicPtr<u8>,
+    _cells: PhantomData<(&'l Cells, fn() -> T)>,
+}
+
+impl Cells {
+    /// As [`Cells::view`], for cells that hold a `T`.
+    ///
+    /// # Safety
+    /// As for [`Cells::view`]; and the cells were made for `T`, which begins with a [`Header`].
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    pub(super) unsafe fn typed<T>(&self) -> Typed<'_, T> {
+        debug_assert_eq!(self.stride as usize, size_of::<T>(), "the cells are of this size");
+        Typed { directory: self.directory.load(Ordering::Relaxed), _cells: PhantomData }
+    }
+}
+
+impl<T> Typed<'_, T> {
+    /// The address of a cell that was handed out.
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    pub(super) fn address(&self, id: u32) -> *mut T {
+        debug_assert_ne!(id, 0, "0 means no cell");
+        let shift = const { chunk_shift(size_of::<T>()) };
+        let offset = (id & ((1 << shift) - 1)) as usize;
+        // SAFETY: as in `View::address`.
+        let entry = unsafe { self.directory.add((id >> shift) as usize) };
+        // SAFETY: as in `View::address`.
+        let chunk = unsafe { entry.cast::<*mut T>().read() };
+        // SAFETY: as in `View::address`.
+        unsafe { chunk.add(offset) }
+    }
+}
+
+impl<T> Entries for Typed<'_, T> {
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    fn header(&self, slot: u32) -> &Header {
+        // SAFETY: as in `View::header_of`; that `T` begins with a header is the promise of who made this.
+        unsafe { &*self.address(slot).cast::<Header>() }
+    }
+}
+
 impl Entries for View<'_> {
     #[inline]
     fn header(&self, slot: u32) -> &Header {

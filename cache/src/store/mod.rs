@@ -8,6 +8,7 @@
 //!   [`timers`]: both, as writers use them.
 //! - [`shard`]: all of it behind one mutex for writers, and the lock-free lookup. [`locked`]: what writers do.
 //! - [`shards`]: all of them.
+//! - [`swap`]: a new value in the place of an old one, the short way.
 
 pub(crate) mod cells;
 pub(crate) mod limbo;
@@ -15,6 +16,7 @@ pub(crate) mod locked;
 pub(crate) mod node;
 pub(crate) mod shard;
 pub(crate) mod shards;
+pub(crate) mod swap;
 pub(crate) mod table;
 mod timers;
 pub(crate) mod times;
