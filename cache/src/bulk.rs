@@ -321,10 +321,17 @@ where
             Err(error) => {
                 self.cache.core.count_load(Counter::LoadFailures, self.began);
                 let error = Arc::new(error);
-                for (_, leader) in self.leaders.drain() {
-                    leader.failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>);
+                let mut all_fell_back = true;
+                for (key, leader) in self.leaders.drain() {
+                    match leader.fall_back() {
+                        Ok(value) => drop(found.insert(key, value)),
+                        Err(leader) => {
+                            all_fell_back = false;
+                            leader.failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>);
+                        }
+                    }
                 }
-                Err(error)
+                if all_fell_back { Ok(()) } else { Err(error) }
             }
         }
     }

@@ -24,6 +24,8 @@
 //! - [`CacheBuilder`]: every setting, its unit and its default.
 //! - Reading: [`Cache::get`] clones, [`Cache::read`] and [`Cache::pin`] do not.
 //! - Loading: [`Cache::get_or_insert_with`] and its fallible and async twins.
+//! - Loaders that find nothing: [`Cache::optionally_get_with`]; loaders that fail:
+//!   [`CacheBuilder::stale_if_error`].
 //! - Many keys at once: [`Cache::get_all`], and [`Cache::get_many_with`] with one load for what is missing.
 //! - With the feature `tokio`: [`BatchLoader`], which gathers single misses into bulk loads, and loads that outlive their
 //!   caller, [`Cache::get_or_insert_with_detached`].
@@ -48,12 +50,15 @@ mod entry;
 mod error;
 mod expiry;
 mod flight;
+mod freshness;
+mod freshness_settings;
 mod iter;
 mod janitor;
 mod listener;
 mod loading;
 #[cfg(all(test, millpond_loom))]
 mod models;
+mod optional;
 mod pin;
 /// The eviction policy: knows slots, hashes and weights; no key, no value, no lock, no clock.
 #[doc(hidden)]

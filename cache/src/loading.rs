@@ -217,7 +217,7 @@ where
 }
 
 /// Ends a flight with what its loader returned.
-fn end<K, V, S, E>(leader: Leader<'_, K, V, S>, loaded: Result<(V, Life), E>) -> Result<V, Arc<E>>
+pub(crate) fn end<K, V, S, E>(leader: Leader<'_, K, V, S>, loaded: Result<(V, Life), E>) -> Result<V, Arc<E>>
 where
     K: Hash + Eq,
     V: Clone,
@@ -227,6 +227,10 @@ where
     match loaded {
         Ok((value, life)) => Ok(leader.loaded(value, life)),
         Err(error) => {
+            let leader = match leader.fall_back() {
+                Ok(value) => return Ok(value),
+                Err(leader) => leader,
+            };
             let error = Arc::new(error);
             leader.failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>);
             Err(error)

@@ -270,12 +270,17 @@ where
 
     /// Tells those who wait that the loader has nothing for this key; nothing is stored.
     pub(crate) fn absent(mut self) {
-        self.depart();
+        self.count(Counter::LoadSuccesses);
+        if self.core.freshness.grace == 0 {
+            self.depart();
+        } else {
+            self.bury_old();
+        }
         self.flight.complete(Outcome::Absent);
         self.key = None;
     }
 
-    fn count(&self, counter: Counter) {
+    pub(super) fn count(&self, counter: Counter) {
         self.core.count_load(counter, self.began);
     }
 }
@@ -302,7 +307,6 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
     }
 
     /// The key.
-    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only work in the background needs it"))]
     pub(crate) fn key(&self) -> &K {
         self.key.as_deref().expect("a leader ends once")
     }

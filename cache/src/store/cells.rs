@@ -154,7 +154,7 @@ impl<'l> View<'l> {
 #[derive(Debug)]
 pub(super) struct Typed<'l, T> {
     directory: *const AtomicPtr<u8>,
-    _cells: PhantomData<(&'l Cells, fn() -> T)>,
+    _cells: PhantomData<&'l T>,
 }
 
 impl Cells {

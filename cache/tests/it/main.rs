@@ -27,6 +27,7 @@ mod reference;
 mod removal;
 #[cfg(millpond_shuttle)]
 mod schedules;
+mod stale;
 mod stats;
 mod stress;
 mod support;
