@@ -43,6 +43,8 @@ pub(crate) struct Shard<K, V> {
     pub(super) times: OnceLock<Box<TimesTable>>,
     /// This shard's part of the capacity, in weight.
     share: u64,
+    /// How long an entry stays after its end, in ticks.
+    pub(super) grace: u64,
     pub(super) activity: Activity,
     pub(super) load: CachePadded<Load>,
     pub(super) state: CachePadded<Mutex<State<K, V>>>,
@@ -126,6 +128,7 @@ impl<K, V> Shard<K, V> {
             cells,
             times: OnceLock::new(),
             share,
+            grace: 0,
             activity: Activity::new(),
             load: CachePadded::default(),
             state: CachePadded::new(Mutex::new(State {
@@ -139,6 +142,17 @@ impl<K, V> Shard<K, V> {
                 tend_at: 4,
             })),
         }
+    }
+
+    /// Lets entries stay for so many ticks after their ends.
+    pub(crate) fn lingering(mut self, grace: u64) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// When an entry is to be removed; 0 = never.
+    pub(super) fn leaves(&self, end: u64) -> u64 {
+        if end == 0 { 0 } else { end.saturating_add(self.grace) }
     }
 
     pub(crate) fn share(&self) -> u64 {

@@ -1,7 +1,12 @@
 //! One binary, one file per behaviour. Tests named `bNN_…` stand for a class of bugs that hit other caches.
 
+#[cfg(feature = "tokio")]
+mod background;
 mod basic;
+#[cfg(feature = "tokio")]
+mod batch;
 mod bound;
+mod bulk;
 mod compute;
 mod compute_async;
 mod drops;
@@ -23,6 +28,7 @@ mod reference;
 mod removal;
 #[cfg(millpond_shuttle)]
 mod schedules;
+mod stale;
 mod stats;
 mod stress;
 mod support;
