@@ -184,6 +184,8 @@ where
     where
         E: Send + Sync + 'static,
     {
+        // Before any leader, so that it is dropped after it: by then the load is abandoned, and what drops may load the key.
+        let mut init = pin!(init);
         loop {
             if let Some(value) = self.get(&key) {
                 return Ok(value);
@@ -191,7 +193,6 @@ where
             match self.core.board(key) {
                 Boarding::Hit(value) => return Ok(value),
                 Boarding::Lead(leader) => {
-                    let mut init = pin!(init);
                     let loaded = poll_fn(|context| {
                         let _inside = leader.flight().enter();
                         init.as_mut().poll(context)

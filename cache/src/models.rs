@@ -22,6 +22,7 @@ use crate::store::table::{FULL, Table};
 
 /// `preemptions`: how often a thread is interrupted where it need not be; `LOOM_MAX_PREEMPTIONS` lowers it, not more. Says
 /// how many executions there were, and how long they took.
+#[expect(clippy::print_stdout, reason = "a count that nobody sees proves nothing")]
 fn model(preemptions: usize, test: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 100_000;
