@@ -177,13 +177,15 @@ where
     where
         E: Send + Sync + 'static,
     {
+        // Before any leader, so that it is dropped after it: by then the load is abandoned, and what drops may load the key.
+        let mut init = pin!(init);
         loop {
             if let Some(value) = self.get(&key) {
                 return Ok(value);
             }
             match self.core.board(key) {
                 Boarding::Hit(value) => return Ok(value),
-                Boarding::Lead(leader) => return run(leader, init).await,
+                Boarding::Lead(leader) => return run(leader, init.as_mut()).await,
                 Boarding::Wait(flight, handed_back) => {
                     forbid_recursion(&flight);
                     if let Some(answer) = answer(flight.waiting().await) {
@@ -208,6 +210,8 @@ where
     E: Send + Sync + 'static,
 {
     let mut init = pin!(init);
+    // Dropped before the loader, whose drop may load the key.
+    let leader = leader;
     let loaded = poll_fn(|context| {
         let _inside = leader.flight().enter();
         init.as_mut().poll(context)

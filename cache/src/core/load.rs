@@ -19,8 +19,9 @@ use super::write::{Fresh, Life, Removed};
 use super::{Core, KeyHash};
 use crate::flight::{Flight, Outcome};
 use crate::reclaim;
+use crate::removal::RemovalCause;
 use crate::stats::Counter;
-use crate::store::locked::{Ends, Locked};
+use crate::store::locked::{Ends, Locked, Spot};
 use crate::sync::Mutex;
 
 /// The loads and computes in flight of one shard.
@@ -212,25 +213,51 @@ where
     S: BuildHasher,
 {
     /// Stores the value unless a write overtook the load, and answers those who wait.
-    pub(crate) fn loaded(mut self, value: V, life: Life) -> V {
-        self.count(Counter::LoadSuccesses);
-        let core = &*self.core;
-        let key = self.key.as_ref().expect("a leader ends once");
-        // User code before the lock: the weigher, the clone, the rule of expiry. If one panics, dropping `self` abandons the
-        // flight; the key stays with `self` until then, so that leaving the table never drops one under the lock.
+    pub(crate) fn loaded(self, value: V, life: Life) -> V {
+        // Dropped after the leader, if what they are asked for panics: their drops may load the key.
+        let stored;
+        let mut leader = self;
+        let core = &*leader.core;
+        leader.count(Counter::LoadSuccesses);
+        let key = leader.key.as_ref().expect("a leader ends once");
+        // User code before the lock: the weigher, the clone, the rule of expiry. If one panics, dropping the leader abandons
+        // the flight; the key stays with it until then, so that leaving the table never drops one under the lock.
         let weight = core.weigh(key, &value);
-        let stored = value.clone();
-        let ends = core.ends(self.hash, key, &value, life);
+        stored = value.clone();
+        let ends = core.ends(leader.hash, key, &value, life);
         if u64::from(weight) > core.budget.max() {
-            self.depart();
-            core.report_refused(key, &stored);
+            leader.refuse(&stored);
         } else {
-            self.store(stored, weight, ends);
+            leader.store(stored, weight, ends);
         }
         // Out of the table, so nobody joins any more, and each who joined has a handle.
-        let awaited = Arc::strong_count(&self.flight) > 1;
-        self.flight.complete(if awaited { Outcome::Loaded(value.clone()) } else { Outcome::Abandoned });
+        let awaited = Arc::strong_count(&leader.flight) > 1;
+        leader.flight.complete(if awaited { Outcome::Loaded(value.clone()) } else { Outcome::Abandoned });
         value
+    }
+
+    /// A value heavier than the whole cache: as for a write, the old value goes and the new one is reported.
+    #[cold]
+    fn refuse(&self, value: &V) {
+        let core = &*self.core;
+        let index = core.shard_index(self.hash);
+        let pin = core.pin_if_watched();
+        let mut removed = Removed::new();
+        let key = self.key.as_deref().expect("a leader ends once");
+        let mut locked = core.shards[index].lock();
+        let own = core.flights[index].take_own(self.hash, &self.flight);
+        let old = if own { locked.find(self.hash.part(), |candidate| candidate == key) } else { None };
+        if let Some(Spot { id, .. }) = old {
+            let cause =
+                if core.expired(&locked, id) { RemovalCause::Expired } else { RemovalCause::Replaced };
+            core.unlink(&mut locked, id);
+            core.note(&mut removed, id, cause);
+        }
+        let aftermath = locked.finish();
+        core.conclude(pin, index, &removed, aftermath);
+        if own {
+            core.report_refused(key, value);
+        }
     }
 
     fn store(&mut self, value: V, weight: u32, ends: Ends) {

@@ -17,7 +17,7 @@ use crossbeam_utils::CachePadded;
 use super::cells::{Allocator, Cells};
 use super::limbo::Limbo;
 use super::node::{Node, Nodes};
-use super::table::{Missed, Table};
+use super::table::{FULL, Missed, Table};
 use super::times::{Times, TimesTable};
 use super::wheel::Wheel;
 use crate::policy::{Activity, Config, Header, Kind, Policy};
@@ -316,7 +316,7 @@ impl<K, V> Shard<K, V> {
 /// it exactly.
 fn first_table(expected: u64) -> usize {
     // Room for the imbalance between shards.
-    let mut entries = expected + expected / 16 + 8;
+    let mut entries = expected + expected / 16 + FULL as u64;
     while entries > SMALL_TABLE {
         entries = entries.div_ceil(2);
     }

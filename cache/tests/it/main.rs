@@ -15,6 +15,7 @@ mod expiry_rule;
 mod facts;
 mod growth;
 mod history;
+mod hostile;
 mod iter;
 mod janitor;
 mod listener;

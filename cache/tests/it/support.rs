@@ -152,6 +152,8 @@ pub(crate) enum Place {
     DropKey,
     DropValue,
     Weigher,
+    Expiry,
+    Predicate,
     Listener,
     Loader,
 }
@@ -183,6 +185,13 @@ pub(crate) fn defuse() -> bool {
     FUSE.take().is_some()
 }
 
+/// Runs `hook` without the fuse: its calls do not count.
+pub(crate) fn unfused(hook: impl FnOnce()) {
+    let fuse = FUSE.take();
+    hook();
+    FUSE.set(fuse);
+}
+
 /// To be called by user code of all kinds.
 pub(crate) fn called(place: Place) {
     if let Some((fused, left)) = FUSE.get()
@@ -205,6 +214,26 @@ pub(crate) fn called(place: Place) {
         }
         let _put_back = PutBack(HOOK.with_borrow_mut(Option::take));
         hook();
+    }
+}
+
+/// Ends every life 100 seconds after the last write; each call can be hooked and fused.
+pub(crate) struct Rule;
+
+impl millpond_cache::Expiry<Key, Value> for Rule {
+    fn expire_after_create(&self, _: &Key, _: &Value) -> Option<Duration> {
+        called(Place::Expiry);
+        Some(Duration::from_secs(100))
+    }
+
+    fn expire_after_read(&self, _: &Key, _: &Value, _: Option<Duration>) -> Option<Duration> {
+        called(Place::Expiry);
+        None
+    }
+
+    fn expire_after_update(&self, _: &Key, _: &Value, _: Option<Duration>) -> Option<Duration> {
+        called(Place::Expiry);
+        Some(Duration::from_secs(100))
     }
 }
 
