@@ -6,6 +6,7 @@
 //! - [`expire`]: when entries end.
 //! - [`maintain`]: removal of the expired, reclamation, invariants.
 //! - [`janitors`]: what ends with the cache.
+//! - [`resize`]: another bound at run time.
 //! - [`load`]: one load per key at a time.
 //! - [`compute`]: read, decide, write as one step, with the decision outside the lock.
 //!
@@ -19,6 +20,7 @@ pub(crate) mod janitors;
 pub(crate) mod load;
 mod maintain;
 mod read;
+pub(crate) mod resize;
 pub(crate) mod write;
 
 use std::hash::{BuildHasher, Hash};

@@ -46,7 +46,7 @@ pub(crate) struct Shard<K, V> {
     pub(super) cells: Cells,
     pub(super) times: OnceLock<Box<TimesTable>>,
     /// This shard's part of the capacity, in weight.
-    share: u64,
+    pub(super) share: AtomicU64,
     pub(super) activity: Activity,
     pub(super) load: CachePadded<Load>,
     pub(super) state: CachePadded<Mutex<State<K, V>>>,
@@ -120,7 +120,7 @@ impl<K, V> Shard<K, V> {
             ordered: kind == Kind::Lru,
             cells,
             times: OnceLock::new(),
-            share,
+            share: AtomicU64::new(share),
             activity: Activity::new(),
             load: CachePadded::default(),
             state: CachePadded::new(Mutex::new(State {
@@ -136,14 +136,16 @@ impl<K, V> Shard<K, V> {
         }
     }
 
+    #[inline]
     pub(crate) fn share(&self) -> u64 {
-        self.share
+        self.share.load(Ordering::Relaxed)
     }
 
     /// What this shard may keep while others are over their share.
     #[inline]
     pub(crate) fn fair(&self) -> u64 {
-        self.share - self.share / 8
+        let share = self.share();
+        share - share / 8
     }
 
     #[inline]

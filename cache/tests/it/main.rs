@@ -21,6 +21,7 @@ mod panics;
 mod reentrance;
 mod reference;
 mod removal;
+mod resize;
 #[cfg(millpond_shuttle)]
 mod schedules;
 mod stats;
