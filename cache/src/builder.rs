@@ -16,6 +16,7 @@ use crate::core::{Core, Weigher};
 use crate::error::BuildError;
 use crate::eviction::{Admission, EvictionPolicy};
 use crate::expiry::Expiry;
+use crate::freshness::Freshness;
 use crate::listener::Listener;
 use crate::policy::Kind;
 use crate::removal::RemovalCause;
@@ -50,6 +51,7 @@ pub struct CacheBuilder<K, V, S = ahash::RandomState> {
     time_to_idle: Option<Duration>,
     jitter: Option<f64>,
     expiry: Option<Box<dyn Expiry<K, V>>>,
+    pub(crate) freshness: Freshness<V>,
     listener: Option<Listener<K, V>>,
     clock: Option<Box<dyn Clock>>,
     record_stats: bool,
@@ -71,6 +73,7 @@ impl<K, V> Default for CacheBuilder<K, V> {
             time_to_idle: None,
             jitter: None,
             expiry: None,
+            freshness: Freshness::default(),
             listener: None,
             clock: None,
             record_stats: false,
@@ -247,6 +250,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             time_to_idle: self.time_to_idle,
             jitter: self.jitter,
             expiry: self.expiry,
+            freshness: self.freshness,
             listener: self.listener,
             clock: self.clock,
             record_stats: self.record_stats,
@@ -299,13 +303,17 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             Some(seed) => seed.wrapping_add(shard.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             None => seeds.hash_one(shard),
         };
-        let make = |shard| Shard::new(share(shard, shards, max), weighted, seed_of(shard as u64), kind);
+        let grace = self.freshness.grace;
+        let make = |shard| {
+            Shard::new(share(shard, shards, max), weighted, seed_of(shard as u64), kind).lingering(grace)
+        };
         let plain = self.weigher.is_none()
             && self.listener.is_none()
             && !self.record_stats
             && kind == Kind::TinyLfu
             && self.time_to_live.is_none()
             && self.expiry.is_none()
+            && self.freshness.is_off()
             && self.time_to_idle.is_none();
         let core = Core {
             plain,
@@ -321,6 +329,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             time_to_idle: self.time_to_idle.map_or(0, at_least_one_tick),
             jitter: self.jitter.unwrap_or(0.0),
             expiry: self.expiry,
+            freshness: self.freshness,
             shortened: AtomicBool::new(false),
             name: self.name,
             janitors: Janitors::default(),
@@ -352,7 +361,7 @@ impl<K: Hash + Eq, V> Cache<K, V> {
 }
 
 /// 0 means "off" inside; a duration of zero is the shortest there is instead: such an entry lives until the clock next moves.
-fn at_least_one_tick(duration: Duration) -> u64 {
+pub(crate) fn at_least_one_tick(duration: Duration) -> u64 {
     nanos(duration).max(1)
 }
 
