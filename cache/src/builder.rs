@@ -11,6 +11,7 @@ use crate::clock::{Clock, Ticks, nanos};
 use crate::core::budget::Budget;
 use crate::core::janitors::Janitors;
 use crate::core::load::Flights;
+use crate::core::resize::share;
 use crate::core::{Core, Weigher};
 use crate::error::BuildError;
 use crate::eviction::{Admission, EvictionPolicy};
@@ -302,11 +303,10 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             Some(seed) => seed.wrapping_add(shard.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             None => seeds.hash_one(shard),
         };
-        let count = shards as u64;
-        let share =
-            |shard: u64| if max == u64::MAX { max } else { max / count + u64::from(shard < max % count) };
         let grace = self.freshness.grace;
-        let make = |shard| Shard::new(share(shard), weighted, seed_of(shard), kind).lingering(grace);
+        let make = |shard| {
+            Shard::new(share(shard, shards, max), weighted, seed_of(shard as u64), kind).lingering(grace)
+        };
         let plain = self.weigher.is_none()
             && self.listener.is_none()
             && !self.record_stats
@@ -318,8 +318,8 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         let core = Core {
             plain,
             hasher: self.hasher,
-            shards: Shards::new((0..count).map(make)),
-            flights: (0..count).map(|_| Flights::new()).collect(),
+            shards: Shards::new((0..shards).map(make)),
+            flights: (0..shards).map(|_| Flights::new()).collect(),
             budget: Budget::new(max),
             weigher: self.weigher,
             listener: self.listener,

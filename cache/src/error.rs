@@ -1,5 +1,17 @@
 //! What can be wrong with a configuration.
 
+/// A new bound in the wrong unit, see [`Cache::set_max_capacity`](crate::Cache::set_max_capacity).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResizeError {
+    /// The cache has a weigher, so its bound is a weight.
+    #[error("set_max_capacity: this cache has a weigher, use set_max_weight")]
+    CountsWeight,
+    /// The cache has no weigher, so its bound is a number of entries.
+    #[error("set_max_weight: this cache has no weigher, use set_max_capacity")]
+    CountsEntries,
+}
+
 /// A setting that a cache can't be built with. Names the field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

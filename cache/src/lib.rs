@@ -82,7 +82,7 @@ pub use crate::builder::CacheBuilder;
 pub use crate::cache::Cache;
 pub use crate::clock::{Clock, ManualClock};
 pub use crate::entry::EntrySelector;
-pub use crate::error::BuildError;
+pub use crate::error::{BuildError, ResizeError};
 pub use crate::eviction::{Admission, EvictionPolicy};
 pub use crate::expiry::Expiry;
 pub use crate::iter::Iter;

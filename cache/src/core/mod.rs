@@ -7,6 +7,7 @@
 //! - [`expire`]: when entries end.
 //! - [`maintain`]: removal of the expired, reclamation, invariants.
 //! - [`janitors`]: what ends with the cache.
+//! - [`resize`]: another bound at run time.
 //! - [`load`]: one load per key at a time; [`held`]: for longer than the call that began it.
 //! - [`stale`]: old values for loads that fail.
 //! - [`compute`]: read, decide, write as one step, with the decision outside the lock.
@@ -23,6 +24,7 @@ pub(crate) mod load;
 mod maintain;
 mod plain;
 mod read;
+pub(crate) mod resize;
 mod stale;
 pub(crate) mod write;
 

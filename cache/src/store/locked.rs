@@ -302,6 +302,12 @@ impl<'s, K, V> Locked<'s, K, V> {
         self.state.policy.weight_of(id)
     }
 
+    /// Gives the shard another part of the capacity. Nothing is evicted yet.
+    pub(crate) fn set_share(&mut self, share: u64) {
+        self.shard.share.store(share, Ordering::Relaxed);
+        self.state.policy.set_capacity(&self.shard.activity, share);
+    }
+
     /// What the policy holds, in weight.
     pub(crate) fn weight(&self) -> u64 {
         self.state.policy.weight()

@@ -42,7 +42,7 @@ pub(crate) struct Shard<K, V> {
     pub(super) cells: Cells,
     pub(super) times: OnceLock<Box<TimesTable>>,
     /// This shard's part of the capacity, in weight.
-    share: u64,
+    pub(super) share: AtomicU64,
     /// How long an entry stays after its end, in ticks.
     pub(super) grace: u64,
     pub(super) activity: Activity,
@@ -127,7 +127,7 @@ impl<K, V> Shard<K, V> {
             ordered: kind == Kind::Lru,
             cells,
             times: OnceLock::new(),
-            share,
+            share: AtomicU64::new(share),
             grace: 0,
             activity: Activity::new(),
             load: CachePadded::default(),
@@ -155,14 +155,16 @@ impl<K, V> Shard<K, V> {
         if end == 0 { 0 } else { end.saturating_add(self.grace) }
     }
 
+    #[inline]
     pub(crate) fn share(&self) -> u64 {
-        self.share
+        self.share.load(Ordering::Relaxed)
     }
 
     /// What this shard may keep while others are over their share.
     #[inline]
     pub(crate) fn fair(&self) -> u64 {
-        self.share - self.share / 8
+        let share = self.share();
+        share - share / 8
     }
 
     #[inline]

@@ -27,6 +27,7 @@ mod panics;
 mod reentrance;
 mod reference;
 mod removal;
+mod resize;
 #[cfg(millpond_shuttle)]
 mod schedules;
 mod stale;
