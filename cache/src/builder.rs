@@ -46,7 +46,7 @@ pub struct CacheBuilder<K, V, S = ahash::RandomState> {
     time_to_idle: Option<Duration>,
     jitter: Option<f64>,
     expiry: Option<Box<dyn Expiry<K, V>>>,
-    pub(crate) freshness: Freshness<V>,
+    pub(crate) freshness: Freshness<K, V>,
     listener: Option<Listener<K, V>>,
     clock: Option<Box<dyn Clock>>,
     record_stats: bool,
@@ -252,8 +252,10 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         let count = shards as u64;
         let share =
             |shard: u64| if max == u64::MAX { max } else { max / count + u64::from(shard < max % count) };
-        let grace = self.freshness.grace;
-        let make = |shard| Shard::new(share(shard), weighted, seed_of(shard)).lingering(grace);
+        self.freshness.check(self.time_to_live)?;
+        let (grace, renews) = (self.freshness.grace, self.freshness.refresh.is_some());
+        let make =
+            |shard| Shard::new(share(shard), weighted, seed_of(shard)).lingering(grace).renewing(renews);
         let plain = self.weigher.is_none()
             && self.listener.is_none()
             && !self.record_stats

@@ -18,7 +18,7 @@ use super::cells::{Allocator, Cells};
 use super::limbo::Limbo;
 use super::node::{Node, Nodes};
 use super::table::{Missed, Table};
-use super::times::{Times, TimesTable};
+use super::times::{Renewal, Side, Times};
 use super::wheel::Wheel;
 use crate::policy::{Activity, Config, Header, Policy};
 use crate::reclaim::Pinned;
@@ -38,7 +38,8 @@ pub(crate) struct Shard<K, V> {
     /// Whether `times` may hold anything: a read asks the clock only then.
     timed: AtomicBool,
     pub(super) cells: Cells,
-    pub(super) times: OnceLock<Box<TimesTable>>,
+    pub(super) times: OnceLock<Box<Side<Times>>>,
+    pub(super) renewals: OnceLock<Box<Side<Renewal>>>,
     /// This shard's part of the capacity, in weight.
     share: u64,
     /// How long an entry stays after its end, in ticks.
@@ -124,6 +125,7 @@ impl<K, V> Shard<K, V> {
             timed: AtomicBool::new(false),
             cells,
             times: OnceLock::new(),
+            renewals: OnceLock::new(),
             share,
             grace: 0,
             activity: Activity::new(),
@@ -144,6 +146,14 @@ impl<K, V> Shard<K, V> {
     /// Lets entries stay for so many ticks after their ends.
     pub(crate) fn lingering(mut self, grace: u64) -> Self {
         self.grace = grace;
+        self
+    }
+
+    /// Lets each entry have a time at which it is to be loaded again.
+    pub(crate) fn renewing(self, renews: bool) -> Self {
+        if renews {
+            self.set_timed();
+        }
         self
     }
 
@@ -195,6 +205,12 @@ impl<K, V> Shard<K, V> {
         self.times.get()?.get(id)
     }
 
+    /// When a cell is to be loaded again, if ever.
+    #[inline]
+    pub(crate) fn renewal(&self, id: u32) -> Option<&Renewal> {
+        self.renewals.get()?.get(id)
+    }
+
     /// An entry that the caller has just unlinked.
     #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
     pub(crate) fn unlinked_node<'g>(&'g self, _pin: &'g Pinned, id: u32) -> &'g Node<K, V> {
@@ -202,10 +218,14 @@ impl<K, V> Shard<K, V> {
         unsafe { Nodes::<K, V>::get(&self.cells, id) }
     }
 
-    /// Records a hit for the policy. If the entry can't expire, further hits need not come here.
+    /// Records a hit for the policy. If the entry can't expire and is not refreshed, further hits need not come here.
     #[inline]
     pub(crate) fn touch(&self, id: u32, header: &Header, counted: bool) {
-        let ends = || self.timed() && self.times(id).is_some_and(|times| times.end() != 0);
+        let ends = || {
+            self.timed()
+                && (self.times(id).is_some_and(|times| times.end() != 0)
+                    || self.renewal(id).is_some_and(|renewal| renewal.due.load(Ordering::Relaxed) != 0))
+        };
         header.settle(counted, &self.activity, || !ends());
     }
 

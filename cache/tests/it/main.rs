@@ -24,6 +24,9 @@ mod model;
 mod panics;
 mod reentrance;
 mod reference;
+mod refresh;
+#[cfg(feature = "tokio")]
+mod refresh_async;
 mod removal;
 #[cfg(millpond_shuttle)]
 mod schedules;
