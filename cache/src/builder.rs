@@ -51,7 +51,7 @@ pub struct CacheBuilder<K, V, S = ahash::RandomState> {
     time_to_idle: Option<Duration>,
     jitter: Option<f64>,
     expiry: Option<Box<dyn Expiry<K, V>>>,
-    pub(crate) freshness: Freshness<V>,
+    pub(crate) freshness: Freshness<K, V>,
     listener: Option<Listener<K, V>>,
     clock: Option<Box<dyn Clock>>,
     record_stats: bool,
@@ -303,9 +303,12 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             Some(seed) => seed.wrapping_add(shard.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             None => seeds.hash_one(shard),
         };
-        let grace = self.freshness.grace;
+        self.freshness.check(self.time_to_live)?;
+        let (grace, renews) = (self.freshness.grace, self.freshness.refresh.is_some());
         let make = |shard| {
-            Shard::new(share(shard, shards, max), weighted, seed_of(shard as u64), kind).lingering(grace)
+            Shard::new(share(shard, shards, max), weighted, seed_of(shard as u64), kind)
+                .lingering(grace)
+                .renewing(renews)
         };
         let plain = self.weigher.is_none()
             && self.listener.is_none()
