@@ -58,6 +58,7 @@ mod store;
 mod sync;
 mod waiter;
 pub mod weighers;
+mod zeroed;
 
 pub use crate::builder::CacheBuilder;
 pub use crate::cache::Cache;

@@ -3,6 +3,7 @@
 //! - [`budget`]: the bound on the whole cache.
 //! - [`read`]: lookups; no lock.
 //! - [`write`](self::write): insert, update, remove; one short critical section each.
+//! - [`plain`]: the same for inserts into a cache of which nothing else is asked.
 //! - [`expire`]: when entries end.
 //! - [`maintain`]: removal of the expired, reclamation, invariants.
 //! - [`janitors`]: what ends with the cache.
@@ -18,6 +19,7 @@ mod expire;
 pub(crate) mod janitors;
 pub(crate) mod load;
 mod maintain;
+mod plain;
 mod read;
 pub(crate) mod write;
 

@@ -6,7 +6,6 @@
 
 use super::chunked::Chunked;
 use super::entries::Entries;
-use super::header::Header;
 use super::region::Region;
 
 /// No slot.
@@ -198,18 +197,11 @@ impl Lists {
         slot
     }
 
-    /// Puts `new` in `old`'s place; not yet its weight.
+    /// Puts `new`, which has the links of `old`, in its place; not yet its weight.
     #[inline]
-    pub(super) fn relink<E: Entries + ?Sized>(
-        &mut self,
-        entries: &E,
-        region: Region,
-        (old, before): (u32, &Header),
-        (new, after): (u32, &Header),
-    ) {
-        let (prev, next) = (before.prev(), before.next());
-        after.set_prev(prev);
-        after.set_next(next);
+    pub(super) fn relink<E: Entries + ?Sized>(&mut self, entries: &E, region: Region, old: u32, new: u32) {
+        let header = entries.header(new);
+        let (prev, next) = (header.prev(), header.next());
         let list = &mut self.lists[region as usize];
         if list.head == old {
             list.head = new;
@@ -329,6 +321,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::policy::Header;
 
     struct Headers(Vec<Header>);
 
@@ -397,7 +390,8 @@ mod tests {
                         let place = index.index(model.len());
                         let (old, before) = (model[place], lists.weight_of(model[place]));
                         let header = |slot| headers.header(slot);
-                        lists.relink(&headers, region, (old, header(old)), (new, header(new)));
+                        header(new).copy_place(header(old));
+                        lists.relink(&headers, region, old, new);
                         lists.reweigh(region, new, before, 9);
                         model[place] = new;
                     }

@@ -181,12 +181,21 @@ impl Policy {
         if old != new {
             header.copy_place(before);
             before.set_region(Region::Unlinked);
-            self.lists.relink(entries, region, (old, before), (new, header));
+            self.lists.relink(entries, region, old, new);
         }
         if self.lists.is_weighted() {
             let was = self.lists.weight_of(old);
             self.reweigh(entries, region, new, was, weight);
         }
+        header.touch(activity);
+    }
+
+    /// As [`replace`](Self::replace), where each entry weighs 1 and `new` was made by [`Header::successor`].
+    #[inline]
+    pub fn succeed<E: Entries + ?Sized>(&mut self, entries: &E, activity: &Activity, old: u32, new: u32) {
+        let header = entries.header(new);
+        self.lists.relink(entries, header.region(), old, new);
+        entries.header(old).set_region(Region::Unlinked);
         header.touch(activity);
     }
 
