@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::cache::Cache;
 use crate::clock::{Clock, Ticks, nanos};
 use crate::core::budget::Budget;
+use crate::core::clear::Waiting;
 use crate::core::janitors::Janitors;
 use crate::core::load::Flights;
 use crate::core::{Core, Weigher};
@@ -261,6 +262,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             shards: Shards::new((0..count).map(make)),
             flights: (0..count).map(|_| Flights::new()).collect(),
             budget: Budget::new(max),
+            waiting: Waiting::default(),
             weigher: self.weigher,
             listener: self.listener,
             counters: self.record_stats.then(Counters::new),

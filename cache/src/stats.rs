@@ -24,10 +24,11 @@ pub(crate) enum Counter {
     Replaced,
     Expired,
     Evicted,
+    Cleared,
     ListenerPanics,
 }
 
-const COUNTERS: usize = 10;
+const COUNTERS: usize = 11;
 
 impl Counter {
     pub(crate) fn removal(cause: RemovalCause) -> Self {
@@ -36,6 +37,7 @@ impl Counter {
             RemovalCause::Replaced => Self::Replaced,
             RemovalCause::Expired => Self::Expired,
             RemovalCause::Size => Self::Evicted,
+            RemovalCause::Cleared => Self::Cleared,
         }
     }
 }
@@ -99,6 +101,7 @@ impl Counters {
             replaced: self.sum(Counter::Replaced),
             expired: self.sum(Counter::Expired),
             evicted: self.sum(Counter::Evicted),
+            cleared: self.sum(Counter::Cleared),
             listener_panics: self.sum(Counter::ListenerPanics),
         }
     }
@@ -120,6 +123,7 @@ pub struct Stats {
     replaced: u64,
     expired: u64,
     evicted: u64,
+    cleared: u64,
     listener_panics: u64,
 }
 
@@ -188,6 +192,12 @@ impl Stats {
     #[must_use]
     pub fn evictions(&self) -> u64 {
         self.evicted
+    }
+
+    /// Entries that left with all others ([`RemovalCause::Cleared`]), counted when they are taken out.
+    #[must_use]
+    pub fn cleared(&self) -> u64 {
+        self.cleared
     }
 
     /// Calls of the eviction listener that panicked.

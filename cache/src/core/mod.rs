@@ -6,6 +6,7 @@
 //! - [`expire`]: when entries end.
 //! - [`maintain`]: removal of the expired, reclamation, invariants.
 //! - [`janitors`]: what ends with the cache.
+//! - [`clear`]: everything at once.
 //! - [`load`]: one load per key at a time.
 //! - [`compute`]: read, decide, write as one step, with the decision outside the lock.
 //!
@@ -13,6 +14,7 @@
 //! `K: Eq`; hashing, weighing and allocation of the value happen before, listeners and drops after.
 
 pub(crate) mod budget;
+pub(crate) mod clear;
 mod compute;
 mod expire;
 pub(crate) mod janitors;
@@ -25,6 +27,7 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::AtomicBool;
 
 use budget::Budget;
+use clear::Waiting;
 use janitors::Janitors;
 use load::Flights;
 
@@ -43,6 +46,8 @@ pub(crate) struct Core<K, V, S> {
     pub(crate) shards: Shards<K, V>,
     pub(crate) flights: Box<[Flights<K, V>]>,
     pub(crate) budget: Budget,
+    /// What was cleared and still has its room.
+    pub(crate) waiting: Waiting,
     pub(crate) weigher: Option<Weigher<K, V>>,
     pub(crate) listener: Option<Listener<K, V>>,
     pub(crate) counters: Option<Counters>,

@@ -40,7 +40,7 @@ pub(crate) struct Fresh<K, V> {
 #[derive(Debug)]
 pub(crate) struct Credit<'b> {
     budget: &'b Budget,
-    amount: u64,
+    pub(super) amount: u64,
 }
 
 /// An entry for which room is made.
@@ -107,6 +107,7 @@ impl<K, V, S> Core<K, V, S> {
         weight: u64,
         find: impl Fn(&Locked<'_, K, V>) -> Option<Spot>,
     ) -> Credit<'_> {
+        self.sweep_for(own, weight);
         if self.shards.len() > 1 && self.short(own, weight) > 0 {
             return self.gather_slow(own, weight, find);
         }
@@ -198,6 +199,9 @@ impl<K, V, S> Core<K, V, S> {
                 return true;
             }
             evicted = true;
+            if self.take_cleared(locked, credit, removed) {
+                continue;
+            }
             match locked.evict(newcomer.unlinked()) {
                 Some(victim) => {
                     if !PLAIN {

@@ -84,7 +84,7 @@ impl<K, V> Shard<K, V> {
 #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
 impl<'s, K, V> Locked<'s, K, V> {
     #[inline]
-    fn table(&self) -> &'s Table {
+    pub(super) fn table(&self) -> &'s Table {
         // SAFETY: tables are replaced under the lock only, and freed after they were replaced.
         unsafe { &*self.shard.table.load(Ordering::Relaxed) }
     }
@@ -102,7 +102,7 @@ impl<'s, K, V> Locked<'s, K, V> {
     }
 
     #[inline]
-    fn view(&self) -> View<'s> {
+    pub(super) fn view(&self) -> View<'s> {
         // SAFETY: we hold the lock; each caller is done with the view before it takes a cell.
         unsafe { self.shard.cells.view() }
     }
@@ -169,7 +169,7 @@ impl<'s, K, V> Locked<'s, K, V> {
 
     /// Into limbo, once it is in no table any more.
     #[inline]
-    fn lay_out(&mut self, id: u32) {
+    pub(super) fn lay_out(&mut self, id: u32) {
         if self.shard.timed() {
             self.cancel(id);
         }
@@ -256,12 +256,18 @@ impl<'s, K, V> Locked<'s, K, V> {
     /// Out of the tables (if it was ever there) and into limbo.
     #[inline]
     fn unlink(&mut self, id: u32) {
+        self.hide(id);
+        self.lay_out(id);
+    }
+
+    /// Out of the tables, if it was ever there.
+    #[inline]
+    pub(super) fn hide(&mut self, id: u32) {
         let hash = self.hash_of(id);
         if !self.table().remove(hash, id) {
             // A newcomer that was rejected is in neither.
             let _linked = self.draining().is_some_and(|table| table.remove(hash, id));
         }
-        self.lay_out(id);
     }
 
     #[inline]
@@ -429,13 +435,14 @@ impl<'s, K, V> Locked<'s, K, V> {
         assert_eq!(linked, self.state.policy.len(), "every entry is in a table and known to the policy");
         assert_eq!(
             self.state.allocator.in_use(),
-            linked + self.state.limbo.len(),
-            "a cell is linked, in limbo, or free"
+            linked + self.cleared().0 + self.state.limbo.len(),
+            "a cell is linked, cleared, in limbo, or free"
         );
         assert_eq!(self.shard.entries(), linked, "the published load is current");
         assert_eq!(self.shard.weight(), self.state.policy.weight(), "the published weight is current");
         let weight: u64 = self.ids().iter().map(|&id| u64::from(self.weight_of(id))).sum();
         assert_eq!(weight, self.state.policy.weight(), "the weights add up");
         self.check_timers();
+        self.check_cleared();
     }
 }

@@ -7,9 +7,11 @@
 //! - [`times`]: deadlines, allocated only for shards that have one. [`wheel`]: whose comes next.
 //!   [`timers`]: both, as writers use them.
 //! - [`shard`]: all of it behind one mutex for writers, and the lock-free lookup. [`locked`]: what writers do.
+//! - [`cleared`]: a shard that is emptied at once.
 //! - [`shards`]: all of them.
 
 pub(crate) mod cells;
+pub(crate) mod cleared;
 pub(crate) mod limbo;
 pub(crate) mod locked;
 pub(crate) mod node;

@@ -8,6 +8,7 @@
 //! drain is bracketed by `moves` (odd while it runs) and a reader that found nothing tries again if `moves` changed. A
 //! hit never looks at it twice.
 
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
@@ -55,6 +56,8 @@ pub(crate) struct Shard<K, V> {
 pub(super) struct Load {
     pub(super) entries: AtomicUsize,
     pub(super) weight: AtomicU64,
+    /// How often the shard was emptied at once.
+    pub(super) clears: AtomicU32,
 }
 
 /// All that the shard's lock guards.
@@ -69,6 +72,8 @@ pub(crate) struct State<K, V> {
     pub(super) cursor: usize,
     /// Timers of entries with an end; made with the first of them.
     pub(super) wheel: Option<Box<Wheel>>,
+    /// How many of the entries that wait were cleared at which time, in the order in which they leave; one at least each.
+    pub(super) clearings: VecDeque<(usize, u64)>,
     /// Unsealed cells in limbo at which a write looks after it.
     pub(super) tend_at: u32,
     _entries: PhantomData<(K, V)>,
@@ -127,6 +132,7 @@ impl<K, V> Shard<K, V> {
                 retired: Vec::new(),
                 cursor: 0,
                 wheel: None,
+                clearings: VecDeque::new(),
                 tend_at: 4,
                 _entries: PhantomData,
             })),
@@ -151,6 +157,12 @@ impl<K, V> Shard<K, V> {
     #[inline]
     pub(crate) fn weight(&self) -> u64 {
         self.load.weight.load(Ordering::Relaxed)
+    }
+
+    /// How often the shard was emptied at once.
+    #[inline]
+    pub(crate) fn clears(&self) -> u32 {
+        self.load.clears.load(Ordering::Acquire)
     }
 
     /// Whether entries are left in an older table.
@@ -296,6 +308,9 @@ impl<K, V> Drop for Shard<K, V> {
     fn drop(&mut self) {
         let state = self.state.get_mut();
         let mut ids: Vec<u32> = state.limbo.drain().collect();
+        // SAFETY: `&mut self` is as good as the lock, and nothing adds a chunk.
+        let view = unsafe { self.cells.view() };
+        ids.extend(state.policy.each_cleared(&view));
         let mut tables = vec![self.table.load(Ordering::Acquire), self.draining.load(Ordering::Acquire)];
         tables.retain(|table| !table.is_null());
         let live = tables.len();

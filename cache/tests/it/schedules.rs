@@ -464,6 +464,51 @@ fn schedules_of_a_load_and_a_clear() {
 }
 
 #[test]
+fn schedules_of_lookups_loads_and_iteration_beside_a_clear() {
+    explore(|| {
+        let cache = small();
+        // Values of rounds up to this one were cleared.
+        let cleared = AtomicU64::new(0);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..3 {
+                    (0..3).for_each(|key| cache.insert(key, round));
+                    cache.invalidate_all();
+                    cleared.store(round, SeqCst);
+                }
+            });
+            scope.spawn(|| {
+                for key in 0..3 {
+                    let before = cleared.load(SeqCst);
+                    let seen = match below(4) {
+                        0 => cache.get(&key),
+                        1 => cache.iter().map(|(_, round)| round).min(),
+                        2 => Some(cache.get_or_insert_with(key, || 9)),
+                        _ => cache
+                            .entry(key)
+                            .and_upsert_with(|old| old.map_or(9, |old| old.into_value()))
+                            .into_value()
+                            .into(),
+                    };
+                    assert!(seen.is_none_or(|round| round > before), "{seen:?} was cleared before {before}");
+                }
+            });
+            scope.spawn(|| {
+                let began = cleared.load(SeqCst);
+                let mut iter = cache.iter();
+                while let Some((_, round)) = iter.next() {
+                    assert!(round > began);
+                    thread::yield_now();
+                }
+            });
+        });
+        cache.check_invariants();
+        cache.run_pending_tasks();
+        cache.check_invariants();
+    });
+}
+
+#[test]
 fn schedules_of_a_load_and_an_insert() {
     load_against(|cache| cache.insert(7, 2), false);
     load_against(|cache| cache.insert(7, 2), true);
