@@ -13,6 +13,12 @@ pub enum BuildError {
     /// `weigher` has no effect without `max_weight`.
     #[error("weigher: set max_weight as well, max_capacity counts entries")]
     NoMaxWeight,
+    /// `admission` by size compares weights, so it needs a `weigher`.
+    #[error("admission: size-aware admission needs a weigher, without one all entries weigh the same")]
+    AdmissionNeedsWeigher,
+    /// `admission` chooses who comes in, and an LRU cache lets everything in; one of the two settings must go.
+    #[error("admission: an LRU cache admits everything; choose another eviction_policy or no admission")]
+    AdmissionUnderLru,
     /// `expire_after` decides how long each entry lives, and so does `time_to_live`; one of them must go.
     #[error("expire_after: both expire_after and time_to_live are set; choose one")]
     TwoLifetimes,

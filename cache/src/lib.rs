@@ -33,11 +33,13 @@
 
 mod builder;
 mod cache;
+mod capacity;
 mod clock;
 pub mod compute;
 mod core;
 mod entry;
 mod error;
+mod eviction;
 mod expiry;
 mod flight;
 mod iter;
@@ -52,20 +54,24 @@ mod pin;
 pub mod policy;
 mod prefetch;
 mod reclaim;
+mod rejected;
 mod removal;
 mod stats;
 mod store;
 mod sync;
 mod waiter;
 pub mod weighers;
+mod zeroed;
 
 pub use crate::builder::CacheBuilder;
 pub use crate::cache::Cache;
 pub use crate::clock::{Clock, ManualClock};
 pub use crate::entry::EntrySelector;
 pub use crate::error::BuildError;
+pub use crate::eviction::{Admission, EvictionPolicy};
 pub use crate::expiry::Expiry;
 pub use crate::iter::Iter;
 pub use crate::pin::PinGuard;
+pub use crate::rejected::Rejected;
 pub use crate::removal::RemovalCause;
 pub use crate::stats::Stats;

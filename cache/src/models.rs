@@ -381,7 +381,7 @@ fn hash(key: u64) -> u32 {
 }
 
 fn admit(locked: &mut Locked<'_, u64, u64>, key: u64, value: u64) {
-    let id = locked.admit(hash(key), key, value, 1, Ends::default());
+    let id = locked.admit::<true>(hash(key), key, value, 1, Ends::default());
     locked.publish(hash(key), id);
 }
 
@@ -391,7 +391,7 @@ fn finish(locked: Locked<'_, u64, u64>) {
 
 /// A shard whose first table is exactly full.
 fn full_shard() -> Arc<Shard<u64, u64>> {
-    let shard = Arc::new(Shard::new(u64::MAX, false, 1));
+    let shard = Arc::new(Shard::new(u64::MAX, false, 1, crate::policy::Kind::TinyLfu));
     for key in 0..8 {
         let mut locked = shard.lock();
         admit(&mut locked, key, key);
@@ -412,11 +412,11 @@ fn reader(shard: &Arc<Shard<u64, u64>>, key: u64, allowed: &'static [u64]) -> th
 }
 
 /// A shard that has just grown, with two keys left to move: 6 and 7.
-fn draining_shard() -> Arc<Shard<u64, u64>> {
+fn growing_shard() -> Arc<Shard<u64, u64>> {
     let shard = full_shard();
     let mut locked = shard.lock();
     admit(&mut locked, 10, 10);
-    assert!(shard.is_draining(), "the model is of a table that drains");
+    assert!(shard.is_growing(), "the model is of growth");
     for key in 0..6 {
         let spot = locked.find(hash(key), |candidate| *candidate == key).expect("there");
         locked.remove(spot.id);
@@ -428,7 +428,7 @@ fn draining_shard() -> Arc<Shard<u64, u64>> {
 #[test]
 fn models_drain_has_no_false_miss() {
     model(3, || {
-        let shard = draining_shard();
+        let shard = growing_shard();
         let reader = reader(&shard, 7, &[7]);
         finish(shard.lock());
         reader.join().unwrap();
@@ -439,7 +439,7 @@ fn models_drain_has_no_false_miss() {
 #[test]
 fn models_drain_and_two_updates() {
     model(2, || {
-        let shard = draining_shard();
+        let shard = growing_shard();
         let reader = reader(&shard, 6, &[6, 60, 600]);
         for value in [60, 600] {
             let mut locked = shard.lock();
@@ -491,7 +491,7 @@ fn models_growth_has_no_false_miss() {
         let reader = reader(&shard, 6, &[6]);
         let mut locked = shard.lock();
         admit(&mut locked, 10, 10);
-        assert!(shard.is_draining(), "the model is of growth");
+        assert!(shard.is_growing(), "the model is of growth");
         finish(locked);
         reader.join().unwrap();
         shard.lock().check_invariants();
@@ -505,8 +505,8 @@ fn models_growth_and_update_have_no_false_miss() {
         let reader = reader(&shard, 2, &[2, 200]);
         let mut locked = shard.lock();
         admit(&mut locked, 10, 10);
-        assert!(shard.is_draining(), "the model is of growth");
-        // Still in the draining table.
+        assert!(shard.is_growing(), "the model is of growth");
+        // Still in the old table.
         let old = locked.find(hash(2), |key| *key == 2).expect("there");
         locked.update(old, hash(2), 2, 200, 1, Ends::default());
         finish(locked);
@@ -522,7 +522,7 @@ fn models_growth_and_reclamation() {
         let reader = reader(&shard, 7, &[7]);
         let mut locked = shard.lock();
         admit(&mut locked, 10, 10);
-        assert!(shard.is_draining(), "the model is of growth");
+        assert!(shard.is_growing(), "the model is of growth");
         finish(locked);
         // The drained table is freed as soon as nobody can hold it.
         shard.lock().seal();

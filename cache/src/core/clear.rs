@@ -36,7 +36,7 @@ impl Waiting {
 
     /// Whether a write should take some out. One load where nothing was cleared.
     #[inline]
-    fn any(&self) -> bool {
+    pub(super) fn any(&self) -> bool {
         self.entries.load(Ordering::Relaxed) != 0
     }
 

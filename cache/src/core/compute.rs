@@ -83,7 +83,7 @@ where
         match change {
             Change::Put(value, weight, ends) if fits(weight) => {
                 let fresh = Fresh { hash, key, value, weight, ends };
-                core.link::<false>(&mut locked, old, fresh, &mut credit, &mut removed);
+                core.link(&mut locked, old, fresh, &mut credit, &mut removed);
             }
             change => {
                 if let Some(Spot { id, .. }) = old {

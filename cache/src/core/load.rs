@@ -42,6 +42,12 @@ impl<K, V> Flights<K, V> {
         Self { count: AtomicUsize::new(0), table: Mutex::new(HashTable::new()) }
     }
 
+    /// Whether anything is in flight. The caller holds the shard's lock.
+    #[inline]
+    pub(super) fn any(&self) -> bool {
+        self.count.load(Ordering::Relaxed) != 0
+    }
+
     /// Keeps a load of this key from storing its result. The caller holds the shard's lock.
     #[inline]
     pub(crate) fn detach<Q: Equivalent<K> + ?Sized>(&self, hash: KeyHash, key: &Q) {
@@ -228,7 +234,7 @@ where
             // After the last comparison, which may panic: a key must not be dropped here. Ours was the other handle.
             let key = self.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
             let fresh = Fresh { hash, key, value, weight, ends };
-            core.link::<false>(&mut locked, old, fresh, &mut credit, &mut removed);
+            core.link(&mut locked, old, fresh, &mut credit, &mut removed);
         } else {
             late = Some(value);
         }

@@ -3,6 +3,7 @@
 //! - [`budget`]: the bound on the whole cache.
 //! - [`read`]: lookups; no lock.
 //! - [`write`](self::write): insert, update, remove; one short critical section each.
+//! - [`plain`]: the same for inserts into a cache of which nothing else is asked.
 //! - [`expire`]: when entries end.
 //! - [`maintain`]: removal of the expired, reclamation, invariants.
 //! - [`janitors`]: what ends with the cache.
@@ -20,6 +21,7 @@ mod expire;
 pub(crate) mod janitors;
 pub(crate) mod load;
 mod maintain;
+mod plain;
 mod read;
 pub(crate) mod write;
 

@@ -7,7 +7,7 @@ use equivalent::Equivalent;
 use super::{Core, KeyHash};
 use crate::reclaim::Pinned;
 use crate::stats::Counter;
-use crate::store::shard::{Found, Shard};
+use crate::store::shard::{Found, Shard, Unseen};
 
 impl<K, V, S: BuildHasher> Core<K, V, S> {
     /// A live entry, counted as a hit or a miss.
@@ -20,15 +20,16 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         let shard = self.shards.of(hash.shard());
         // The common case, and what is called besides is called last: so it needs few registers and no stack.
         match shard.glance(pin, hash.part(), |candidate| key.equivalent(candidate)) {
-            Some(found) if found.node.header.is_settled() => Some(&found.node.value),
-            Some(found) if found.node.header.is_counted() => {
+            Ok(found) if found.node.header.is_settled() => Some(&found.node.value),
+            Ok(found) if found.node.header.is_counted() => {
                 if let Some(counters) = &self.counters {
                     counters.add(pin.stripe(), Counter::Hits, 1);
                 }
                 Some(&found.node.value)
             }
-            Some(found) => self.get_found(pin, shard, found),
-            None => self.get_elsewhere(pin, hash, key),
+            Ok(found) => self.get_found(pin, shard, found),
+            Err(Unseen::Absent) => self.get_nothing(pin),
+            Err(Unseen::Elsewhere) => self.get_elsewhere(pin, hash, key),
         }
     }
 

@@ -15,10 +15,10 @@ const HAND: usize = 16;
 /// it takes to outweigh the best case for the smallest step of the window (a 32nd of the capacity).
 const SPARED: usize = 64;
 /// A candidate that loses a duel although it was used this often …
-const WARM: u32 = 6;
+pub(super) const WARM: u32 = 6;
 /// … wins nonetheless once in so many times. Otherwise somebody who knows which keys are hot could keep the cache from
 /// ever taking in another, by making its victims look hot too.
-const LUCK: u64 = 128;
+pub(super) const LUCK: u64 = 128;
 
 impl Policy {
     /// Chooses the entry to evict, forgets it and returns its slot. It may be the one inserted last. `None` if there is
@@ -82,7 +82,7 @@ impl Policy {
 
     /// The head of the window, once those used since they came there have gone to its tail.
     #[inline]
-    fn candidate<E: Entries + ?Sized>(&mut self, entries: &E) -> Option<u32> {
+    pub(super) fn candidate<E: Entries + ?Sized>(&mut self, entries: &E) -> Option<u32> {
         for _ in 0..HAND {
             let header = entries.header(self.lists.list(Region::Window).head()?);
             if !self.harvest(header) {
@@ -96,7 +96,7 @@ impl Policy {
 
     /// The queue of main whose head is the next victim, once those used on probation have been promoted.
     #[inline]
-    fn victim<E: Entries + ?Sized>(&mut self, entries: &E) -> Option<Region> {
+    pub(super) fn victim<E: Entries + ?Sized>(&mut self, entries: &E) -> Option<Region> {
         for _ in 0..HAND {
             let Some(slot) = self.lists.list(Region::Probation).head() else { break };
             let header = entries.header(slot);
@@ -167,7 +167,7 @@ impl Policy {
 
     /// How often an entry was used, with the use that the sketch does not know of yet.
     #[inline]
-    fn frequency(&mut self, header: &Header) -> u32 {
+    pub(super) fn frequency(&mut self, header: &Header) -> u32 {
         let counted = self.sketch.frequency(self.spread.of(header.hash));
         with_last_use(counted, header)
     }
@@ -184,7 +184,7 @@ impl Policy {
 
     /// Takes the head of the window out of the cache.
     #[inline]
-    fn reject<E: Entries + ?Sized>(&mut self, entries: &E) -> u32 {
+    pub(super) fn reject<E: Entries + ?Sized>(&mut self, entries: &E) -> u32 {
         let slot = self.lists.pop_head(entries, Region::Window);
         self.bury(entries.header(slot), Kind::Rejected);
         self.look_ahead(entries, Region::Window);
@@ -193,9 +193,9 @@ impl Policy {
 
     /// Takes the head of a queue of main out of the cache.
     #[inline]
-    fn expel<E: Entries + ?Sized>(&mut self, entries: &E, region: Region) -> u32 {
+    pub(super) fn expel<E: Entries + ?Sized>(&mut self, entries: &E, region: Region) -> u32 {
         let slot = self.lists.pop_head(entries, region);
-        self.clocks.victims += u64::from(self.lists.weight_of(slot));
+        self.clocks.victims = self.clocks.victims.wrapping_add(u64::from(self.lists.weight_of(slot)));
         self.bury(entries.header(slot), Kind::Victim);
         self.look_ahead(entries, region);
         slot

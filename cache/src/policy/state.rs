@@ -5,6 +5,7 @@ use super::climber::{Climber, Shape};
 use super::entries::Entries;
 use super::ghost::{Clocks, Ghosts};
 use super::judged::Judged;
+use super::kind::Kind;
 use super::lists::Lists;
 use super::quota::Quota;
 use super::random::{Random, Spread};
@@ -20,6 +21,8 @@ pub struct Config {
     pub weighted: bool,
     /// Decides hashing and coin tosses.
     pub seed: u64,
+    /// Which rule evicts.
+    pub kind: Kind,
 }
 
 /// The policy of one shard. All calls are made under that shard's lock.
@@ -41,6 +44,9 @@ pub struct Policy {
     pub(super) population: u64,
     /// Whether the window may hold more than its quota because the last word has not been spoken on an insert.
     pub(super) unsettled: bool,
+    pub(super) kind: Kind,
+    /// Weight that must still leave main for a candidate that was admitted by weight.
+    pub(super) owed: u64,
 }
 
 impl Policy {
@@ -61,6 +67,8 @@ impl Policy {
             judged: Judged::default(),
             population: capacity,
             unsettled: false,
+            kind: config.kind,
+            owed: 0,
         }
     }
 
@@ -73,7 +81,7 @@ impl Policy {
             self.link(entries, Region::Pinned, slot);
             return;
         }
-        self.clocks.misses += u64::from(weight);
+        self.clocks.misses = self.clocks.misses.wrapping_add(u64::from(weight));
         let clock = self.quota.stamp(self.clocks.misses);
         activity.set_clock(clock);
         if self.sketch.started() {
@@ -181,12 +189,21 @@ impl Policy {
         if old != new {
             header.copy_place(before);
             before.set_region(Region::Unlinked);
-            self.lists.relink(entries, region, (old, before), (new, header));
+            self.lists.relink(entries, region, old, new);
         }
         if self.lists.is_weighted() {
             let was = self.lists.weight_of(old);
             self.reweigh(entries, region, new, was, weight);
         }
+        header.touch(activity);
+    }
+
+    /// As [`replace`](Self::replace), where each entry weighs 1 and `new` was made by [`Header::successor`].
+    #[inline]
+    pub fn succeed<E: Entries + ?Sized>(&mut self, entries: &E, activity: &Activity, old: u32, new: u32) {
+        let header = entries.header(new);
+        self.lists.relink(entries, header.region(), old, new);
+        entries.header(old).set_region(Region::Unlinked);
         header.touch(activity);
     }
 
@@ -217,6 +234,7 @@ impl Policy {
     /// [`next_cleared`](Self::next_cleared) has named them. O(1).
     pub fn clear<E: Entries + ?Sized>(&mut self, entries: &E) {
         self.lists.clear(entries);
+        self.owed = 0;
     }
 
     /// The slot of an entry that was cleared, each of them once. It may be used again.

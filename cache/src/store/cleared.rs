@@ -51,7 +51,7 @@ impl<K, V> Locked<'_, K, V> {
         let empty = Box::new(Table::for_entries(self.table().capacity()));
         let shard = self.shard;
         let tables = [
-            shard.draining.swap(std::ptr::null_mut(), Ordering::AcqRel),
+            shard.next.swap(std::ptr::null_mut(), Ordering::AcqRel),
             shard.table.swap(Box::into_raw(empty), Ordering::AcqRel),
         ];
         // After both left.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millpond_cache::compute::Op;
-use millpond_cache::{Cache, CacheBuilder, ManualClock, RemovalCause};
+use millpond_cache::{Cache, CacheBuilder, EvictionPolicy, ManualClock, RemovalCause};
 use parking_lot::Mutex;
 
 use crate::support::Census;
@@ -201,4 +201,41 @@ fn a_borrowed_value_outlives_its_clearing() {
     cache.run_pending_tasks();
     assert_eq!(held, "7");
     assert_eq!(pin.get(&7).map(String::as_str), Some("new"));
+}
+
+/// Empties the cache as soon as the key was found, which is before the hit is recorded.
+struct Trap<'c>(u64, &'c Cache<u64, u64>);
+
+impl std::hash::Hash for Trap<'_> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl equivalent::Equivalent<u64> for Trap<'_> {
+    fn equivalent(&self, key: &u64) -> bool {
+        if self.0 == *key {
+            self.1.invalidate_all();
+        }
+        self.0 == *key
+    }
+}
+
+#[test]
+fn a_hit_on_what_is_being_cleared_moves_nothing() {
+    for policy in [EvictionPolicy::Lru, EvictionPolicy::default()] {
+        let cache: Cache<u64, u64> =
+            Cache::builder().max_capacity(200).shards(1).eviction_policy(policy).build().unwrap();
+        for round in 0..3 {
+            (0..150).for_each(|key| cache.insert(key, round));
+            assert_eq!(cache.get(&Trap(100, &cache)), Some(round), "found before it was cleared");
+            cache.check_invariants();
+            (500..530).for_each(|key| cache.insert(key, round));
+            cache.check_invariants();
+            assert_eq!(cache.get(&100), None);
+        }
+        cache.run_pending_tasks();
+        cache.check_invariants();
+        assert_eq!(cache.entry_count(), 30);
+    }
 }
