@@ -17,6 +17,7 @@ use crate::error::BuildError;
 use crate::eviction::{Admission, EvictionPolicy};
 use crate::expiry::Expiry;
 use crate::listener::Listener;
+use crate::notifications::{self, Notifications, Outbox, WhenFull};
 use crate::policy::Kind;
 use crate::removal::RemovalCause;
 use crate::stats::Counters;
@@ -51,6 +52,7 @@ pub struct CacheBuilder<K, V, S = ahash::RandomState> {
     jitter: Option<f64>,
     expiry: Option<Box<dyn Expiry<K, V>>>,
     listener: Option<Listener<K, V>>,
+    outbox: Option<Box<dyn Outbox<K, V>>>,
     clock: Option<Box<dyn Clock>>,
     record_stats: bool,
     shards: Option<usize>,
@@ -72,6 +74,7 @@ impl<K, V> Default for CacheBuilder<K, V> {
             jitter: None,
             expiry: None,
             listener: None,
+            outbox: None,
             clock: None,
             record_stats: false,
             shards: None,
@@ -200,6 +203,21 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         self
     }
 
+    /// Sends each removal to a receiver on another thread or in a task, by a queue of `capacity` events (at least 1). Default:
+    /// none.
+    ///
+    /// The call that removes an entry clones key and value, outside locks. A second call of this ends the first receiver's
+    /// events. See [`Notifications`] for an example and for what is promised.
+    pub fn notifications(mut self, capacity: usize, when_full: WhenFull) -> (Self, Notifications<K, V>)
+    where
+        K: Clone + Send + 'static,
+        V: Clone + Send + 'static,
+    {
+        let (outbox, receiver) = notifications::queue(capacity, when_full);
+        self.outbox = Some(outbox);
+        (self, receiver)
+    }
+
     /// Counts hits, misses, loads and removals; see [`Cache::stats`]. Default: off, and then it costs nothing.
     pub fn record_stats(mut self) -> Self {
         self.record_stats = true;
@@ -248,6 +266,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             jitter: self.jitter,
             expiry: self.expiry,
             listener: self.listener,
+            outbox: self.outbox,
             clock: self.clock,
             record_stats: self.record_stats,
             shards: self.shards,
@@ -305,6 +324,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         let make = |shard| Shard::new(share(shard), weighted, seed_of(shard), kind);
         let plain = self.weigher.is_none()
             && self.listener.is_none()
+            && self.outbox.is_none()
             && !self.record_stats
             && kind == Kind::TinyLfu
             && self.time_to_live.is_none()
@@ -319,6 +339,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             waiting: Waiting::default(),
             weigher: self.weigher,
             listener: self.listener,
+            outbox: self.outbox,
             counters: self.record_stats.then(Counters::new),
             ticks: self.clock.map_or(Ticks::Coarse, Ticks::Custom),
             time_to_live: self.time_to_live.map_or(0, at_least_one_tick),

@@ -26,7 +26,7 @@
 //! - Loading: [`Cache::get_or_insert_with`] and its fallible and async twins.
 //! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
 //! - Weights in bytes for common types: [`weighers`].
-//! - [`RemovalCause`], [`Stats`]: what left, what was counted.
+//! - [`RemovalCause`], [`Stats`]: what left, what was counted. [`Notifications`]: what left, on another thread or in a task.
 //! - [`Expiry`], [`Cache::set_expires_after`]: a life of its own for each entry.
 //! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
@@ -48,6 +48,7 @@ mod listener;
 mod loading;
 #[cfg(all(test, millpond_loom))]
 mod models;
+mod notifications;
 mod pin;
 /// The eviction policy: knows slots, hashes and weights; no key, no value, no lock, no clock.
 #[doc(hidden)]
@@ -71,6 +72,7 @@ pub use crate::error::BuildError;
 pub use crate::eviction::{Admission, EvictionPolicy};
 pub use crate::expiry::Expiry;
 pub use crate::iter::Iter;
+pub use crate::notifications::{Notifications, Removal, WhenFull};
 pub use crate::pin::PinGuard;
 pub use crate::rejected::Rejected;
 pub use crate::removal::RemovalCause;

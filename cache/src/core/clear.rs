@@ -4,7 +4,8 @@
 //! takes some of them out before it looks for room, and more if it needs their room; `run_pending_tasks` takes all.
 
 use super::Core;
-use super::write::{Credit, Removed};
+use super::write::Credit;
+use crate::notifications::Removed;
 use crate::removal::RemovalCause;
 use crate::store::cleared::Gone;
 use crate::store::locked::Locked;
@@ -56,7 +57,7 @@ impl<K, V, S> Core<K, V, S> {
     pub(crate) fn clear(&self) {
         for (index, shard) in self.shards.iter().enumerate() {
             let pin = self.pin_if_watched();
-            let mut removed = Removed::new();
+            let mut removed = self.removed();
             let mut locked = shard.lock();
             self.flights[index].detach_all();
             let now = if locked.timed() { self.ticks.now() } else { 0 };
@@ -134,7 +135,7 @@ impl<K, V, S> Core<K, V, S> {
 
     fn sweep_shard(&self, index: usize, most: usize) -> bool {
         let pin = self.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = self.removed();
         let mut locked = self.shards[index].lock();
         let done = self.sweep(&mut locked, most, &mut removed);
         let aftermath = locked.finish();
@@ -146,6 +147,9 @@ impl<K, V, S> Core<K, V, S> {
 /// What was cleared before the cache's end is still reported.
 impl<K, V, S> Drop for Core<K, V, S> {
     fn drop(&mut self) {
+        if let Some(outbox) = &self.outbox {
+            outbox.hurry();
+        }
         if self.watched() {
             self.sweep_all();
         }

@@ -14,7 +14,7 @@ use std::time::Instant;
 use equivalent::Equivalent;
 use hashbrown::HashTable;
 
-use super::write::{Fresh, Life, Removed};
+use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
 use crate::flight::{Flight, Outcome};
 use crate::reclaim;
@@ -222,20 +222,20 @@ where
         let hash = self.hash;
         let index = core.shard_index(hash);
         let pin = core.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = core.removed();
         let key = self.key.as_deref().expect("a leader ends once");
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| candidate == key);
         let mut credit = core.gather(index, u64::from(weight), find);
         let mut locked = core.shards[index].lock();
-        core.expire_some(&mut locked, &mut removed);
         let mut late = None;
         if core.flights[index].take_own(hash, &self.flight) {
-            let old = find(&locked);
+            let old = core.find_old(&mut locked, hash, find, &mut removed);
             // After the last comparison, which may panic: a key must not be dropped here. Ours was the other handle.
             let key = self.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
             let fresh = Fresh { hash, key, value, weight, ends };
             core.link(&mut locked, old, fresh, &mut credit, &mut removed);
         } else {
+            core.expire_some(&mut locked, &mut removed);
             late = Some(value);
         }
         let aftermath = locked.finish();

@@ -1,7 +1,8 @@
 //! Housekeeping without a thread: expiry, reclamation, and the check of all invariants.
 
 use super::Core;
-use super::write::Removed;
+
+use crate::notifications::Removed;
 use crate::reclaim;
 use crate::removal::RemovalCause;
 use crate::store::locked::Locked;
@@ -48,7 +49,7 @@ impl<K, V, S> Core<K, V, S> {
     fn expire_all(&self, index: usize) {
         loop {
             let pin = self.pin_if_watched();
-            let mut removed = Removed::new();
+            let mut removed = self.removed();
             let mut locked = self.shards[index].lock();
             let mut done = true;
             if locked.timed() {
@@ -71,7 +72,7 @@ impl<K, V, S> Core<K, V, S> {
         let ids = self.shards[index].lock().ids();
         for portion in ids.chunks(STEPS_PER_LOCK) {
             let pin = self.pin_if_watched();
-            let mut removed = Removed::new();
+            let mut removed = self.removed();
             let mut locked = self.shards[index].lock();
             let now = self.ticks.now();
             for &id in portion {
@@ -125,7 +126,7 @@ impl<K, V, S> Core<K, V, S> {
             let doomed: Vec<_> =
                 nodes.into_iter().filter(|(_, node)| is_doomed(&node.key, &node.value)).collect();
             for some in doomed.chunks(REMOVED_TOGETHER) {
-                let mut removed = Removed::new();
+                let mut removed = self.removed();
                 let mut locked = shard.lock();
                 for &(id, node) in some {
                     // Our pin keeps the cell from being filled anew: what is found in it is the entry that was judged.
@@ -142,6 +143,7 @@ impl<K, V, S> Core<K, V, S> {
                 let aftermath = locked.finish();
                 self.report(&pin, index, &removed);
                 Self::bury(None, aftermath);
+                self.wait_for_receiver(&removed);
             }
         }
         count

@@ -36,6 +36,7 @@ use load::Flights;
 use crate::clock::Ticks;
 use crate::expiry::Expiry;
 use crate::listener::Listener;
+use crate::notifications::Outbox;
 use crate::stats::Counters;
 use crate::store::shards::Shards;
 
@@ -52,6 +53,8 @@ pub(crate) struct Core<K, V, S> {
     pub(crate) waiting: Waiting,
     pub(crate) weigher: Option<Weigher<K, V>>,
     pub(crate) listener: Option<Listener<K, V>>,
+    /// Where removals go that somebody receives.
+    pub(crate) outbox: Option<Box<dyn Outbox<K, V>>>,
     pub(crate) counters: Option<Counters>,
     pub(crate) ticks: Ticks,
     /// Ticks; 0 = off.

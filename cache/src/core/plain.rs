@@ -5,7 +5,7 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use super::write::{Fresh, Removed};
+use super::write::Fresh;
 use super::{Core, KeyHash};
 use crate::store::locked::{Ends, Locked};
 use crate::store::swap::Swap;
@@ -60,7 +60,7 @@ where
             locked.publish(hash.part(), id);
         }
         let aftermath = locked.finish();
-        self.conclude(None, index, &Removed::new(), aftermath);
+        self.conclude(None, index, &self.removed(), aftermath);
     }
 
     #[cold]

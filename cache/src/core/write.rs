@@ -9,6 +9,7 @@ use equivalent::Equivalent;
 
 use super::budget::Budget;
 use super::{Core, KeyHash};
+use crate::notifications::{Note, Removed};
 use crate::reclaim::{self, Pinned};
 use crate::rejected::Rejected;
 use crate::removal::RemovalCause;
@@ -23,9 +24,6 @@ pub(crate) enum Life {
     /// This many ticks, whatever the cache's time to live is.
     Ticks(u64),
 }
-
-/// Entries unlinked by a write, to be reported after its lock is released.
-pub(crate) type Removed = Vec<(u32, RemovalCause)>;
 
 /// An entry ready to be linked: all user code that it needs has run.
 #[derive(Debug)]
@@ -80,22 +78,20 @@ impl Drop for Credit<'_> {
 impl<K, V, S> Core<K, V, S> {
     /// Whether anybody wants to know of removed entries.
     pub(crate) fn watched(&self) -> bool {
-        self.listener.is_some() || self.counters.is_some()
+        self.listener.is_some() || self.counters.is_some() || self.outbox.is_some()
     }
 
     pub(crate) fn note(&self, removed: &mut Removed, id: u32, cause: RemovalCause) {
         if self.watched() {
-            removed.push((id, cause));
+            removed.push(id, cause);
         }
     }
 
     /// Notes an entry that was taken for its room. If it was dead already, that is what it died of.
     fn note_evicted(&self, locked: &Locked<'_, K, V>, removed: &mut Removed, id: u32) {
         if self.watched() {
-            removed.push((
-                id,
-                if self.expired(locked, id) { RemovalCause::Expired } else { RemovalCause::Size },
-            ));
+            removed
+                .push(id, if self.expired(locked, id) { RemovalCause::Expired } else { RemovalCause::Size });
         }
     }
 
@@ -166,7 +162,7 @@ impl<K, V, S> Core<K, V, S> {
                 }
                 let pin = self.pin_if_watched();
                 let mut locked = shard.lock();
-                let mut removed = Removed::new();
+                let mut removed = self.removed();
                 while credit.amount < short && !(above_share && locked.weight() <= shard.share()) {
                     let Some(id) = locked.evict::<false>(None) else { break };
                     credit.amount += u64::from(locked.weight_of(id));
@@ -247,7 +243,7 @@ impl<K, V, S> Core<K, V, S> {
         if self.watched() {
             let cause =
                 if self.expired(locked, old.id) { RemovalCause::Expired } else { RemovalCause::Replaced };
-            removed.push((old.id, cause));
+            removed.push(old.id, cause);
         }
         let id = locked.update(old, hash.part(), key, value, weight, ends);
         let weight = u64::from(weight);
@@ -256,6 +252,23 @@ impl<K, V, S> Core<K, V, S> {
         } else {
             credit.amount += held - weight;
         }
+    }
+
+    /// Finds the entry of a key, and then removes a few expired ones, of which it may be one. In this order: a comparison of
+    /// keys may panic, and then nothing has changed.
+    pub(super) fn find_old(
+        &self,
+        locked: &mut Locked<'_, K, V>,
+        hash: KeyHash,
+        find: impl Fn(&Locked<'_, K, V>) -> Option<Spot>,
+        removed: &mut Removed<'_>,
+    ) -> Option<Spot> {
+        let old = find(locked);
+        if !locked.timed() {
+            return old;
+        }
+        self.expire_some(locked, removed);
+        old.and_then(|old| locked.spot_of(hash.part(), old.id))
     }
 
     /// Whether a linked entry's time is over.
@@ -282,20 +295,55 @@ impl<K, V, S> Core<K, V, S> {
             self.report(pin, shard, removed);
         }
         Self::bury(pin, aftermath);
+        self.wait_for_receiver(removed);
     }
 
     /// Tells statistics and listener. Never panics.
     pub(super) fn report(&self, pin: &Pinned, shard: usize, removed: &Removed) {
         if let Some(counters) = &self.counters {
-            for &(_, cause) in removed {
+            for &Note { cause, .. } in removed.notes() {
                 counters.add(pin.stripe(), Counter::removal(cause), 1);
             }
         }
-        if let Some(listener) = &self.listener {
-            for &(id, cause) in removed {
-                let node = self.shards[shard].unlinked_node(pin, id);
-                listener.call(&node.key, &node.value, cause, self.counters.as_ref());
+        if self.listener.is_some() || self.outbox.is_some() {
+            for &note in removed.notes() {
+                let node = self.shards[shard].unlinked_node(pin, note.id);
+                self.tell(&node.key, &node.value, note);
             }
+        }
+        removed.set_reported();
+    }
+
+    /// Tells the listener, and fills the event's place.
+    fn tell(&self, key: &K, value: &V, note: Note) {
+        if let (Some(outbox), Some(place)) = (&self.outbox, note.place) {
+            if !outbox.fill(place, key, value, note.cause) {
+                self.count_listener_panic();
+            }
+        }
+        if let Some(listener) = &self.listener {
+            listener.call(key, value, note.cause, self.counters.as_ref());
+        }
+    }
+
+    #[cold]
+    fn count_listener_panic(&self) {
+        if let Some(counters) = &self.counters {
+            counters.count(Counter::ListenerPanics, 1);
+        }
+    }
+
+    /// Entries that a call removes. Before its lock.
+    #[inline]
+    pub(crate) fn removed(&self) -> Removed<'_> {
+        Removed::new(self.outbox.as_ref().map(|outbox| outbox.order()))
+    }
+
+    /// Where the queue of events is too long and writers are to wait for that: waits.
+    #[inline]
+    pub(super) fn wait_for_receiver(&self, removed: &Removed<'_>) {
+        if let (Some(outbox), false) = (&self.outbox, removed.notes().is_empty()) {
+            outbox.wait();
         }
     }
 
@@ -315,9 +363,8 @@ impl<K, V, S> Core<K, V, S> {
         if let Some(counters) = &self.counters {
             counters.count(Counter::removal(RemovalCause::Size), 1);
         }
-        if let Some(listener) = &self.listener {
-            listener.call(key, value, RemovalCause::Size, self.counters.as_ref());
-        }
+        let place = self.outbox.as_ref().and_then(|outbox| outbox.keep());
+        self.tell(key, value, Note { id: 0, cause: RemovalCause::Size, place });
     }
 
     /// Unlinks an entry and gives its room back.
@@ -366,14 +413,13 @@ where
         let hash = fresh.hash;
         let index = self.shard_index(hash);
         let pin = self.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = self.removed();
         // Before the lock: this may evict in other shards.
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| *candidate == fresh.key);
         let mut credit = self.gather(index, u64::from(fresh.weight), find);
         let mut locked = self.shards.of(index).lock();
         self.flights[index].detach(hash, &fresh.key);
-        self.expire_some(&mut locked, &mut removed);
-        let old = find(&locked);
+        let old = self.find_old(&mut locked, hash, find, &mut removed);
         self.link(&mut locked, old, fresh, &mut credit, &mut removed);
         let aftermath = locked.finish();
         drop(credit);
@@ -401,7 +447,7 @@ where
         let hash = self.hash(key);
         let index = self.shard_index(hash);
         let pin = reclaim::pin();
-        let mut removed = Removed::new();
+        let mut removed = self.removed();
         let mut locked = self.shards[index].lock();
         self.flights[index].detach(hash, key);
         let spot = locked.find(hash.part(), |candidate| key.equivalent(candidate));
@@ -419,6 +465,7 @@ where
         self.report(&pin, index, &removed);
         let taken = taken.map(|node| take(&node.key, &node.value));
         Self::bury(Some(pin), aftermath);
+        self.wait_for_receiver(&removed);
         taken
     }
 }

@@ -244,17 +244,21 @@ impl<'s, K, V> Locked<'s, K, V> {
     /// Moves an entry to its place as the one used last, in a shard that keeps the order of use.
     pub(super) fn refresh(&mut self, id: u32) {
         // One that was cleared waits in a queue of its own.
-        if self.has_cleared() && !self.is_linked(id) {
+        if self.has_cleared() && self.spot_of(self.hash_of(id), id).is_none() {
             return;
         }
         let view = self.view();
         self.state.policy.refresh(&view, id);
     }
 
-    fn is_linked(&self, id: u32) -> bool {
-        let hash = self.hash_of(id);
-        let is_in = |table: &Table| table.find(hash, |candidate| (candidate == id).then_some(())).is_some();
-        is_in(self.table()) || self.next().is_some_and(is_in)
+    /// Where an entry stands that is known by its cell, if it is linked.
+    pub(crate) fn spot_of(&self, hash: u32, id: u32) -> Option<Spot> {
+        let is_it = |candidate| (candidate == id).then_some(());
+        if let Some((place, ())) = self.table().locate(hash, is_it) {
+            return Some(Spot { id, place, moved: false });
+        }
+        let (place, ()) = self.next()?.locate(hash, is_it)?;
+        Some(Spot { id, place, moved: true })
     }
 
     /// Unlinks an entry that is past its time: its last use does not count.

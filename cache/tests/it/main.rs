@@ -18,6 +18,7 @@ mod loading;
 mod loading_async;
 mod lru;
 mod model;
+mod notifications;
 mod panics;
 mod reentrance;
 mod reference;
