@@ -16,6 +16,7 @@ use crate::core::{Core, Weigher};
 use crate::error::BuildError;
 use crate::eviction::{Admission, EvictionPolicy};
 use crate::expiry::Expiry;
+use crate::freshness::Freshness;
 use crate::listener::Listener;
 use crate::notifications::{self, Notifications, Outbox, WhenFull};
 use crate::policy::Kind;
@@ -51,6 +52,7 @@ pub struct CacheBuilder<K, V, S = ahash::RandomState> {
     time_to_idle: Option<Duration>,
     jitter: Option<f64>,
     expiry: Option<Box<dyn Expiry<K, V>>>,
+    pub(crate) freshness: Freshness<V>,
     listener: Option<Listener<K, V>>,
     outbox: Option<Box<dyn Outbox<K, V>>>,
     clock: Option<Box<dyn Clock>>,
@@ -73,6 +75,7 @@ impl<K, V> Default for CacheBuilder<K, V> {
             time_to_idle: None,
             jitter: None,
             expiry: None,
+            freshness: Freshness::default(),
             listener: None,
             outbox: None,
             clock: None,
@@ -265,6 +268,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             time_to_idle: self.time_to_idle,
             jitter: self.jitter,
             expiry: self.expiry,
+            freshness: self.freshness,
             listener: self.listener,
             outbox: self.outbox,
             clock: self.clock,
@@ -321,7 +325,8 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         let count = shards as u64;
         let share =
             |shard: u64| if max == u64::MAX { max } else { max / count + u64::from(shard < max % count) };
-        let make = |shard| Shard::new(share(shard), weighted, seed_of(shard), kind);
+        let grace = self.freshness.grace;
+        let make = |shard| Shard::new(share(shard), weighted, seed_of(shard), kind).lingering(grace);
         let plain = self.weigher.is_none()
             && self.listener.is_none()
             && self.outbox.is_none()
@@ -329,6 +334,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             && kind == Kind::TinyLfu
             && self.time_to_live.is_none()
             && self.expiry.is_none()
+            && self.freshness.is_off()
             && self.time_to_idle.is_none();
         let core = Core {
             plain,
@@ -337,6 +343,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             flights: (0..count).map(|_| Flights::new()).collect(),
             budget: Budget::new(max),
             waiting: Waiting::default(),
+            tag_loads: Arc::default(),
             weigher: self.weigher,
             listener: self.listener,
             outbox: self.outbox,
@@ -346,6 +353,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             time_to_idle: self.time_to_idle.map_or(0, at_least_one_tick),
             jitter: self.jitter.unwrap_or(0.0),
             expiry: self.expiry,
+            freshness: self.freshness,
             shortened: AtomicBool::new(false),
             name: self.name,
             janitors: Janitors::default(),
@@ -377,7 +385,7 @@ impl<K: Hash + Eq, V> Cache<K, V> {
 }
 
 /// 0 means "off" inside; a duration of zero is the shortest there is instead: such an entry lives until the clock next moves.
-fn at_least_one_tick(duration: Duration) -> u64 {
+pub(crate) fn at_least_one_tick(duration: Duration) -> u64 {
     nanos(duration).max(1)
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::cache::Cache;
 use crate::clock::nanos;
-use crate::core::load::Boarding;
+use crate::core::load::{Boarding, Leader};
 use crate::core::write::Life;
 use crate::flight::{Flight, Outcome};
 
@@ -59,7 +59,7 @@ where
     where
         E: Send + Sync + 'static,
     {
-        self.drive_blocking(key, || Ok((init()?, Life::Configured)))
+        self.drive_blocking(key, &[], || Ok((init()?, Life::Configured)))
     }
 
     /// As [`try_get_or_insert_with`](Self::try_get_or_insert_with); the loader also says how long its value lives, for
@@ -78,7 +78,7 @@ where
     where
         E: Send + Sync + 'static,
     {
-        self.drive_blocking(key, || init().map(with_life))
+        self.drive_blocking(key, &[], || init().map(with_life))
     }
 
     /// The value of a key, from the future `init` if it is missing; otherwise as
@@ -100,7 +100,7 @@ where
     /// is kept but no longer polled holds up the others: do not park it in a `select!` arm.
     pub async fn get_or_insert_with_async(&self, key: K, init: impl Future<Output = V>) -> V {
         let init = async { Ok::<_, Infallible>((init.await, Life::Configured)) };
-        match self.drive_async(key, init).await {
+        match self.drive_async(key, &[], init).await {
             Ok(value) => value,
             Err(never) => match *never {},
         }
@@ -121,7 +121,7 @@ where
     where
         E: Send + Sync + 'static,
     {
-        self.drive_async(key, async { Ok((init.await?, Life::Configured)) }).await
+        self.drive_async(key, &[], async { Ok((init.await?, Life::Configured)) }).await
     }
 
     /// As [`try_get_or_insert_with_ttl`](Self::try_get_or_insert_with_ttl), with a future.
@@ -139,10 +139,15 @@ where
     where
         E: Send + Sync + 'static,
     {
-        self.drive_async(key, async { init.await.map(with_life) }).await
+        self.drive_async(key, &[], async { init.await.map(with_life) }).await
     }
 
-    fn drive_blocking<E>(&self, mut key: K, init: impl FnOnce() -> Result<(V, Life), E>) -> Result<V, Arc<E>>
+    pub(crate) fn drive_blocking<E>(
+        &self,
+        mut key: K,
+        tags: &[Arc<str>],
+        init: impl FnOnce() -> Result<(V, Life), E>,
+    ) -> Result<V, Arc<E>>
     where
         E: Send + Sync + 'static,
     {
@@ -152,18 +157,12 @@ where
             }
             match self.core.board(key) {
                 Boarding::Hit(value) => return Ok(value),
-                Boarding::Lead(leader) => {
+                Boarding::Lead(mut leader) => {
+                    leader.claim(tags);
                     let inside = leader.flight().enter();
                     let loaded = init();
                     drop(inside);
-                    return match loaded {
-                        Ok((value, life)) => Ok(leader.loaded(value, life)),
-                        Err(error) => {
-                            let error = Arc::new(error);
-                            leader.failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>);
-                            Err(error)
-                        }
-                    };
+                    return end(leader, loaded);
                 }
                 Boarding::Wait(flight, handed_back) => {
                     forbid_recursion(&flight);
@@ -176,34 +175,26 @@ where
         }
     }
 
-    async fn drive_async<E>(
+    pub(crate) async fn drive_async<E>(
         &self,
         mut key: K,
+        tags: &[Arc<str>],
         init: impl Future<Output = Result<(V, Life), E>>,
     ) -> Result<V, Arc<E>>
     where
         E: Send + Sync + 'static,
     {
+        // Before any leader, so that it is dropped after it: by then the load is abandoned, and what drops may load the key.
+        let mut init = pin!(init);
         loop {
             if let Some(value) = self.get(&key) {
                 return Ok(value);
             }
             match self.core.board(key) {
                 Boarding::Hit(value) => return Ok(value),
-                Boarding::Lead(leader) => {
-                    let mut init = pin!(init);
-                    let loaded = poll_fn(|context| {
-                        let _inside = leader.flight().enter();
-                        init.as_mut().poll(context)
-                    });
-                    return match loaded.await {
-                        Ok((value, life)) => Ok(leader.loaded(value, life)),
-                        Err(error) => {
-                            let error = Arc::new(error);
-                            leader.failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>);
-                            Err(error)
-                        }
-                    };
+                Boarding::Lead(mut leader) => {
+                    leader.claim(tags);
+                    return run(leader, init.as_mut()).await;
                 }
                 Boarding::Wait(flight, handed_back) => {
                     forbid_recursion(&flight);
@@ -213,6 +204,50 @@ where
                     key = handed_back;
                 }
             }
+        }
+    }
+}
+
+/// Drives a loader and ends its flight.
+pub(crate) async fn run<K, V, S, E>(
+    leader: Leader<'_, K, V, S>,
+    init: impl Future<Output = Result<(V, Life), E>>,
+) -> Result<V, Arc<E>>
+where
+    K: Hash + Eq,
+    V: Clone,
+    S: BuildHasher,
+    E: Send + Sync + 'static,
+{
+    let mut init = pin!(init);
+    // Dropped before the loader, whose drop may load the key.
+    let leader = leader;
+    let loaded = poll_fn(|context| {
+        let _inside = leader.flight().enter();
+        init.as_mut().poll(context)
+    })
+    .await;
+    end(leader, loaded)
+}
+
+/// Ends a flight with what its loader returned.
+pub(crate) fn end<K, V, S, E>(leader: Leader<'_, K, V, S>, loaded: Result<(V, Life), E>) -> Result<V, Arc<E>>
+where
+    K: Hash + Eq,
+    V: Clone,
+    S: BuildHasher,
+    E: Send + Sync + 'static,
+{
+    match loaded {
+        Ok((value, life)) => Ok(leader.loaded(value, life)),
+        Err(error) => {
+            let leader = match leader.fall_back() {
+                Ok(value) => return Ok(value),
+                Err(leader) => leader,
+            };
+            let error = Arc::new(error);
+            leader.failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>);
+            Err(error)
         }
     }
 }
@@ -229,11 +264,11 @@ fn with_life<V>((value, ttl): (V, Option<Duration>)) -> (V, Life) {
 }
 
 /// What an ended flight means for one who waited; `None`: try again.
-fn answer<V: Clone, E: Send + Sync + 'static>(outcome: &Outcome<V>) -> Option<Result<V, Arc<E>>> {
+pub(crate) fn answer<V: Clone, E: Send + Sync + 'static>(outcome: &Outcome<V>) -> Option<Result<V, Arc<E>>> {
     match outcome {
         Outcome::Loaded(value) => Some(Ok(value.clone())),
         // Another caller's error of another type can't be ours: load for ourselves.
         Outcome::Failed(error) => Arc::clone(error).downcast::<E>().ok().map(Err),
-        Outcome::Abandoned => None,
+        Outcome::Absent | Outcome::Abandoned => None,
     }
 }

@@ -26,9 +26,10 @@ pub(crate) enum Counter {
     Evicted,
     Cleared,
     ListenerPanics,
+    StaleServed,
 }
 
-const COUNTERS: usize = 11;
+const COUNTERS: usize = 12;
 
 impl Counter {
     pub(crate) fn removal(cause: RemovalCause) -> Self {
@@ -103,6 +104,7 @@ impl Counters {
             evicted: self.sum(Counter::Evicted),
             cleared: self.sum(Counter::Cleared),
             listener_panics: self.sum(Counter::ListenerPanics),
+            stale_served: self.sum(Counter::StaleServed),
         }
     }
 }
@@ -125,6 +127,7 @@ pub struct Stats {
     evicted: u64,
     cleared: u64,
     listener_panics: u64,
+    stale_served: u64,
 }
 
 impl Stats {
@@ -152,7 +155,7 @@ impl Stats {
         if self.requests() == 0 { 1.0 } else { self.hits as f64 / self.requests() as f64 }
     }
 
-    /// Loaders that returned a value.
+    /// Loads that ended without an error, those that found nothing included.
     #[must_use]
     pub fn load_successes(&self) -> u64 {
         self.load_successes
@@ -198,6 +201,13 @@ impl Stats {
     #[must_use]
     pub fn cleared(&self) -> u64 {
         self.cleared
+    }
+
+    /// Failed loads that were answered with an expired value
+    /// ([`CacheBuilder::stale_if_error`](crate::CacheBuilder::stale_if_error)), counted for each key.
+    #[must_use]
+    pub fn stale_served(&self) -> u64 {
+        self.stale_served
     }
 
     /// Calls of the eviction listener that panicked.

@@ -8,7 +8,9 @@
 //! - [`maintain`]: removal of the expired, reclamation, invariants.
 //! - [`janitors`]: what ends with the cache.
 //! - [`clear`]: everything at once.
-//! - [`load`]: one load per key at a time.
+//! - [`load`]: one load per key at a time; [`held`]: for longer than the call that began it.
+//! - [`stale`]: old values for loads that fail.
+//! - [`tags`](self::tags): entries removed together.
 //! - [`compute`]: read, decide, write as one step, with the decision outside the lock.
 //!
 //! **Locks.** A shard's lock, then that shard's flights; never two shards at once. Under them runs no user code but
@@ -18,23 +20,29 @@ pub(crate) mod budget;
 pub(crate) mod clear;
 mod compute;
 mod expire;
+mod held;
 pub(crate) mod janitors;
 pub(crate) mod load;
 mod maintain;
 mod plain;
 mod read;
+mod stale;
+pub(crate) mod tags;
 pub(crate) mod write;
 
 use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use budget::Budget;
 use clear::Waiting;
 use janitors::Janitors;
 use load::Flights;
+use tags::TagLoads;
 
 use crate::clock::Ticks;
 use crate::expiry::Expiry;
+use crate::freshness::Freshness;
 use crate::listener::Listener;
 use crate::notifications::Outbox;
 use crate::stats::Counters;
@@ -51,6 +59,7 @@ pub(crate) struct Core<K, V, S> {
     pub(crate) budget: Budget,
     /// What was cleared and still has its room.
     pub(crate) waiting: Waiting,
+    pub(crate) tag_loads: Arc<TagLoads>,
     pub(crate) weigher: Option<Weigher<K, V>>,
     pub(crate) listener: Option<Listener<K, V>>,
     /// Where removals go that somebody receives.
@@ -65,6 +74,7 @@ pub(crate) struct Core<K, V, S> {
     /// The user's rule. With one, every entry has a deadline, [`FAR`](crate::store::times::FAR) if it never ends, so that each hit
     /// asks the rule.
     pub(crate) expiry: Option<Box<dyn Expiry<K, V>>>,
+    pub(crate) freshness: Freshness<V>,
     /// Whether a read has shortened a life: its timer is too late then.
     pub(crate) shortened: AtomicBool,
     pub(crate) name: Option<Box<str>>,

@@ -4,6 +4,7 @@
 //! give it; lock; link; evict; unlock; tell the listener; drop what no reader can see any more.
 
 use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
 
 use equivalent::Equivalent;
 
@@ -220,6 +221,7 @@ impl<K, V, S> Core<K, V, S> {
     }
 
     /// Links an entry under the shard's lock: a new value in the place of the old, or a new entry.
+    /// Returns its cell, unless it had to go at once.
     #[inline]
     pub(crate) fn link(
         &self,
@@ -228,16 +230,17 @@ impl<K, V, S> Core<K, V, S> {
         fresh: Fresh<K, V>,
         credit: &mut Credit<'_>,
         removed: &mut Removed,
-    ) {
+    ) -> Option<u32> {
         let Fresh { hash, key, value, weight, ends } = fresh;
         let Some(old) = old else {
             locked.prefetch(hash.part());
             let id = locked.admit::<false>(hash.part(), key, value, weight, ends);
             let needs = (0, u64::from(weight));
-            if self.make_room(locked, Newcomer::Unlinked(id), needs, credit, removed) {
+            let stays = self.make_room(locked, Newcomer::Unlinked(id), needs, credit, removed);
+            if stays {
                 locked.publish(hash.part(), id);
             }
-            return;
+            return stays.then_some(id);
         };
         let held = u64::from(locked.weight_of(old.id));
         if self.watched() {
@@ -248,10 +251,11 @@ impl<K, V, S> Core<K, V, S> {
         let id = locked.update(old, hash.part(), key, value, weight, ends);
         let weight = u64::from(weight);
         if weight > held {
-            self.make_room(locked, Newcomer::Linked(id), (held, weight - held), credit, removed);
-        } else {
-            credit.amount += held - weight;
+            let needs = (held, weight - held);
+            return self.make_room(locked, Newcomer::Linked(id), needs, credit, removed).then_some(id);
         }
+        credit.amount += held - weight;
+        Some(id)
     }
 
     /// Finds the entry of a key, and then removes a few expired ones, of which it may be one. In this order: a comparison of
@@ -406,6 +410,10 @@ where
 
     /// Inserts or replaces, whatever the cache has to do for it.
     pub(super) fn insert_fresh(&self, fresh: Fresh<K, V>) {
+        self.insert_fresh_tagged(fresh, &[]);
+    }
+
+    pub(super) fn insert_fresh_tagged(&self, fresh: Fresh<K, V>, tags: &[Arc<str>]) {
         if u64::from(fresh.weight) > self.budget.max() {
             self.refuse(fresh);
             return;
@@ -420,7 +428,10 @@ where
         let mut locked = self.shards.of(index).lock();
         self.flights[index].detach(hash, &fresh.key);
         let old = self.find_old(&mut locked, hash, find, &mut removed);
-        self.link(&mut locked, old, fresh, &mut credit, &mut removed);
+        let linked = self.link(&mut locked, old, fresh, &mut credit, &mut removed);
+        if let (Some(id), false) = (linked, tags.is_empty()) {
+            locked.attach_tags(id, tags);
+        }
         let aftermath = locked.finish();
         drop(credit);
         self.conclude(pin, index, &removed, aftermath);

@@ -194,6 +194,9 @@ impl<'s, K, V> Locked<'s, K, V> {
         if self.shard.timed() {
             self.cancel(id);
         }
+        if let Some(tags) = &mut self.state.tags {
+            tags.detach(id);
+        }
         let view = self.view();
         self.state.limbo.push(&view, id);
     }
@@ -495,5 +498,6 @@ impl<'s, K, V> Locked<'s, K, V> {
         assert_eq!(weight, self.state.policy.weight(), "the weights add up");
         self.check_timers();
         self.check_cleared();
+        self.check_tags();
     }
 }

@@ -8,6 +8,7 @@
 //!   [`timers`]: both, as writers use them.
 //! - [`shard`]: all of it behind one mutex for writers, and the lock-free lookup. [`locked`]: what writers do.
 //! - [`cleared`]: a shard that is emptied at once.
+//! - [`tags`]: which entries carry which tag.
 //! - [`shards`]: all of them.
 //! - [`swap`]: a new value in the place of an old one, the short way.
 
@@ -20,6 +21,7 @@ pub(crate) mod shard;
 pub(crate) mod shards;
 pub(crate) mod swap;
 pub(crate) mod table;
+pub(crate) mod tags;
 mod timers;
 pub(crate) mod times;
 pub(crate) mod wheel;

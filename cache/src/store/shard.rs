@@ -18,7 +18,8 @@ use crossbeam_utils::CachePadded;
 use super::cells::{Allocator, Cells};
 use super::limbo::Limbo;
 use super::node::{Node, Nodes};
-use super::table::{Missed, Table};
+use super::table::{FULL, Missed, Table};
+use super::tags::Tags;
 use super::times::{Times, TimesTable};
 use super::wheel::Wheel;
 use crate::policy::{Activity, Config, Header, Kind, Policy};
@@ -44,6 +45,8 @@ pub(crate) struct Shard<K, V> {
     pub(super) times: OnceLock<Box<TimesTable>>,
     /// This shard's part of the capacity, in weight.
     share: u64,
+    /// How long an entry stays after its end, in ticks.
+    pub(super) grace: u64,
     pub(super) activity: Activity,
     pub(super) load: CachePadded<Load>,
     pub(super) state: CachePadded<Mutex<State<K, V>>>,
@@ -74,6 +77,8 @@ pub(crate) struct State<K, V> {
     pub(super) wheel: Option<Box<Wheel>>,
     /// How many of the entries that wait were cleared at which time, in the order in which they leave; one at least each.
     pub(super) clearings: VecDeque<(usize, u64)>,
+    /// Made with the first entry that carries a tag.
+    pub(super) tags: Option<Box<Tags>>,
     /// Unsealed cells in limbo at which a write looks after it.
     pub(super) tend_at: u32,
 }
@@ -131,6 +136,7 @@ impl<K, V> Shard<K, V> {
             cells,
             times: OnceLock::new(),
             share,
+            grace: 0,
             activity: Activity::new(),
             load: CachePadded::default(),
             state: CachePadded::new(Mutex::new(State {
@@ -142,9 +148,21 @@ impl<K, V> Shard<K, V> {
                 cursor: 0,
                 wheel: None,
                 clearings: VecDeque::new(),
+                tags: None,
                 tend_at: 4,
             })),
         }
+    }
+
+    /// Lets entries stay for so many ticks after their ends.
+    pub(crate) fn lingering(mut self, grace: u64) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// When an entry is to be removed; 0 = never.
+    pub(super) fn leaves(&self, end: u64) -> u64 {
+        if end == 0 { 0 } else { end.saturating_add(self.grace) }
     }
 
     pub(crate) fn share(&self) -> u64 {
@@ -314,7 +332,7 @@ impl<K, V> Shard<K, V> {
 /// it exactly.
 fn first_table(expected: u64) -> usize {
     // Room for the imbalance between shards.
-    let mut entries = expected + expected / 16 + 8;
+    let mut entries = expected + expected / 16 + FULL as u64;
     while entries > SMALL_TABLE {
         entries = entries.div_ceil(2);
     }

@@ -24,7 +24,8 @@ impl<K: Eq, V> Locked<'_, K, V> {
     /// at rest, the key is in its home bucket, and a cell is at hand. Counts as a hit.
     #[inline]
     pub(crate) fn swap(&mut self, hash: u32, key: K, value: V) -> Swap<K, V> {
-        if self.shard.timed() || !self.shard.next.load(Ordering::Relaxed).is_null() {
+        let is_growing = !self.shard.next.load(Ordering::Relaxed).is_null();
+        if self.shard.timed() || is_growing || self.state.tags.is_some() {
             return Swap::Unsure(key, value);
         }
         let table = self.table();

@@ -25,8 +25,9 @@ const ONE_OVERFLOW: u64 = 1 << 44;
 const MOST_OVERFLOW: u64 = u64::MAX - (ONE_OVERFLOW - 1);
 
 /// Entries a bucket holds on average when the table is as full as it may be. At 8 of 12 slots one lookup in 20 goes on to
-/// another bucket; at 10 it is every third, for 1.6 bytes less an entry.
-const FULL: usize = 8;
+/// another bucket; at 10 it is every third, for 1.6 bytes less an entry. In models a table is soon full, so that growth is
+/// few steps.
+pub(crate) const FULL: usize = if cfg!(millpond_loom) { 2 } else { 8 };
 
 #[derive(Debug)]
 #[repr(C, align(64))]
@@ -427,13 +428,14 @@ impl Table {
         self.buckets[place.bucket as usize].ids[place.slot as usize].store(new, Ordering::Release);
     }
 
-    /// Calls `f` with each cell of one bucket.
+    /// Calls `f` with each cell of one bucket, which `f` may remove. The caller holds the shard's lock, or has the table
+    /// to itself.
     pub(crate) fn for_each_in(&self, bucket: usize, mut f: impl FnMut(u32)) {
-        for id in &self.buckets[bucket].ids {
-            let id = id.load(Ordering::Acquire);
-            if id != 0 {
-                f(id);
-            }
+        let bucket = &self.buckets[bucket];
+        let mut taken = bucket.tags[1].load(Ordering::Relaxed) >> TAKEN & ((1 << SLOTS) - 1);
+        while taken != 0 {
+            f(bucket.ids[taken.trailing_zeros() as usize].load(Ordering::Relaxed));
+            taken &= taken - 1;
         }
     }
 

@@ -1,7 +1,12 @@
 //! One binary, one file per behaviour. Tests named `bNN_…` stand for a class of bugs that hit other caches.
 
+#[cfg(feature = "tokio")]
+mod background;
 mod basic;
+#[cfg(feature = "tokio")]
+mod batch;
 mod bound;
+mod bulk;
 mod clear;
 mod compute;
 mod compute_async;
@@ -11,6 +16,7 @@ mod expiry_rule;
 mod facts;
 mod growth;
 mod history;
+mod hostile;
 mod iter;
 mod janitor;
 mod listener;
@@ -25,7 +31,9 @@ mod reference;
 mod removal;
 #[cfg(millpond_shuttle)]
 mod schedules;
+mod stale;
 mod stats;
 mod stress;
 mod support;
+mod tags;
 mod weights;

@@ -508,6 +508,36 @@ fn schedules_of_lookups_loads_and_iteration_beside_a_clear() {
     });
 }
 
+/// As [`load_against`], for a load that carries a tag and an insert that does.
+#[test]
+fn schedules_of_a_tag_against_a_load_and_an_insert() {
+    explore(|| {
+        let cache = small();
+        let source = AtomicU64::new(1);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                cache.get_or_insert_with_tags(7, &["t"], || source.load(SeqCst));
+            });
+            scope.spawn(|| {
+                if below(2) == 0 {
+                    cache.insert_with_tags(8, 1, &["t"]);
+                    source.store(2, SeqCst);
+                    cache.invalidate_tag("t");
+                    assert_eq!(cache.get(&8), None);
+                } else {
+                    source.store(2, SeqCst);
+                    cache.invalidate_tag("t");
+                }
+                assert_ne!(cache.get(&7), Some(1), "old data after the invalidation");
+            });
+        });
+        assert_ne!(cache.get(&7), Some(1), "a load that was overtaken stored old data");
+        cache.check_invariants();
+        cache.invalidate_tag("t");
+        assert_eq!((cache.entry_count(), cache.tag_links()), (0, 0));
+    });
+}
+
 #[test]
 fn schedules_of_a_load_and_an_insert() {
     load_against(|cache| cache.insert(7, 2), false);
