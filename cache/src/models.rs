@@ -464,6 +464,38 @@ fn models_move_and_two_updates() {
 }
 
 #[test]
+fn models_clear_hides_what_was_there() {
+    model(2, || {
+        let shard = Arc::new(Shard::new(u64::MAX, false, 1));
+        for key in 0..2 {
+            let mut locked = shard.lock();
+            admit(&mut locked, key, key);
+            finish(locked);
+        }
+        let cleared = Arc::new(AtomicU32::new(0));
+        let participant = reclaim::join();
+        let (other, done) = (Arc::clone(&shard), Arc::clone(&cleared));
+        let reader = thread::spawn(move || {
+            let after = done.load(Ordering::Acquire) == 1;
+            let pin = reclaim::pin_as(participant);
+            let found = other.find(&pin, hash(1), |candidate| *candidate == 1).map(|found| found.node.value);
+            assert!(matches!(found, None | Some(1 | 10)), "{found:?}");
+            assert!(!after || found != Some(1), "seen after the clearing had returned");
+        });
+        let mut locked = shard.lock();
+        locked.clear(0);
+        finish(locked);
+        cleared.store(1, Ordering::Release);
+        let mut locked = shard.lock();
+        while locked.next_cleared().is_some() {}
+        admit(&mut locked, 1, 10);
+        finish(locked);
+        reader.join().unwrap();
+        shard.lock().check_invariants();
+    });
+}
+
+#[test]
 fn models_growth_has_no_false_miss() {
     model(3, || {
         let shard = full_shard();

@@ -15,7 +15,8 @@ use equivalent::Equivalent;
 use hashbrown::HashTable;
 
 use super::held::Held;
-use super::write::{Fresh, Life, Removed};
+use super::tags::Claim;
+use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
 use crate::flight::{Flight, Outcome};
 use crate::reclaim;
@@ -155,6 +156,8 @@ pub(crate) struct Leader<'c, K: Hash + Eq, V, S: BuildHasher> {
     pub(super) renews: Option<u32>,
     /// Whether right and duty went to another leader.
     is_handed_over: bool,
+    /// The tags of what will be stored, if any.
+    pub(super) claim: Option<Claim>,
 }
 
 impl<K, V, S> Core<K, V, S>
@@ -224,6 +227,7 @@ where
                     is_counted: true,
                     renews: None,
                     is_handed_over: false,
+                    claim: None,
                 })
             }
         }
@@ -266,7 +270,7 @@ where
         let core = &*self.core;
         let index = core.shard_index(self.hash);
         let pin = core.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = core.removed();
         let key = self.key.as_deref().expect("a leader ends once");
         let mut locked = core.shards[index].lock();
         let own = core.flights[index].take_own(self.hash, &self.flight);
@@ -289,20 +293,24 @@ where
         let hash = self.hash;
         let index = core.shard_index(hash);
         let pin = core.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = core.removed();
         let key = self.key.as_deref().expect("a leader ends once");
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| candidate == key);
         let mut credit = core.gather(index, u64::from(weight), find);
         let mut locked = core.shards[index].lock();
-        core.expire_some(&mut locked, &mut removed);
         let mut late = None;
-        if core.flights[index].take_own(hash, &self.flight) {
-            let old = find(&locked);
+        let own = core.flights[index].take_own(hash, &self.flight);
+        if own && self.claim.as_ref().is_none_or(Claim::holds) {
+            let old = core.find_old(&mut locked, hash, find, &mut removed);
             // After the last comparison, which may panic: a key must not be dropped here. Ours was the other handle.
             let key = self.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
             let fresh = Fresh { hash, key, value, weight, ends };
-            core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            let linked = core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            if let (Some(id), Some(claim)) = (linked, &self.claim) {
+                locked.attach_tags(id, claim.tags());
+            }
         } else {
+            core.expire_some(&mut locked, &mut removed);
             late = Some(value);
         }
         let aftermath = locked.finish();
@@ -349,6 +357,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
             is_counted: self.is_counted,
             renews: self.renews.take(),
             is_handed_over: false,
+            claim: self.claim.take(),
         }
     }
 
