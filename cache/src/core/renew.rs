@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use super::load::Leader;
-use super::write::{Fresh, Life, Removed};
+use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
 use crate::flight::Outcome;
 use crate::freshness::Refreshing;
@@ -165,7 +165,7 @@ where
         let fits = u64::from(weight) <= core.budget.max();
         let index = core.shard_index(hash);
         let pin = core.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = core.removed();
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| candidate == key);
         let mut credit = core.gather(index, if fits { u64::from(weight) } else { 0 }, find);
         let mut locked = core.shards[index].lock();
