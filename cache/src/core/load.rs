@@ -14,8 +14,8 @@ use std::time::Instant;
 use equivalent::Equivalent;
 use hashbrown::HashTable;
 
+use super::claim::Claim;
 use super::held::Held;
-use super::tags::Claim;
 use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
 use crate::flight::{Flight, Outcome};
