@@ -22,6 +22,9 @@ pub enum BuildError {
     /// `time_to_live_jitter` must be a fraction from 0 to 1.
     #[error("time_to_live_jitter: not a fraction from 0 to 1")]
     Jitter,
+    /// `clock` says what the time is, and `clock_thread` keeps the system's; one of them must go.
+    #[error("clock_thread: it keeps the system's time, and a clock is set; choose one")]
+    TwoClocks,
     /// The number of shards must be a power of two between 1 and 65,536.
     #[error("shards: {0} is not a power of two between 1 and 65536")]
     Shards(usize),

@@ -391,7 +391,7 @@ fn finish(locked: Locked<'_, u64, u64>) {
 
 /// A shard whose first table is exactly full.
 fn full_shard() -> Arc<Shard<u64, u64>> {
-    let shard = Arc::new(Shard::new(u64::MAX, false, 1));
+    let shard = Arc::new(Shard::new(u64::MAX, false, false, 1));
     for key in 0..8 {
         let mut locked = shard.lock();
         admit(&mut locked, key, key);

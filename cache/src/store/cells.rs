@@ -6,12 +6,16 @@
 //! stale id is a failed check where a stale pointer is undefined behaviour.
 //!
 //! Each cell begins with a [`Header`], so that the eviction policy reads entries without knowing their types.
+//!
+//! In a cache whose entries end, behind the cells of a chunk lie what hits on them ask for ([`Quiet`]), then their [`Times`]: from an
+//! entry to its end it is arithmetic.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use super::times::{Quiet, Times};
 use crate::policy::{Entries, Header};
 use crate::prefetch::prefetch;
 
@@ -37,6 +41,8 @@ pub(crate) struct Cells {
     /// The lower bits of an id: its place in the chunk.
     mask: u32,
     stride: u32,
+    /// Whether times lie behind the cells of each chunk.
+    dated: bool,
 }
 
 /// The writer's part: which cells are free. Guarded by the shard's lock.
@@ -55,12 +61,12 @@ pub(crate) struct Allocator {
 unsafe impl Send for Allocator {}
 
 impl Cells {
-    /// Cells for values of `layout`, which has its full size.
-    pub(crate) fn new(layout: Layout) -> (Self, Allocator) {
+    /// Cells for values of `layout`, which has its full size; `dated` ones have times from the start.
+    pub(crate) fn new(layout: Layout, dated: bool) -> (Self, Allocator) {
         let shift = chunk_shift(layout.size());
         let cells_per_chunk = 1u32 << shift;
-        let size =
-            layout.size().checked_mul(cells_per_chunk as usize).expect("a chunk fits the address space");
+        let each = layout.size() + if dated { size_of::<Times>() + size_of::<Quiet>() } else { 0 };
+        let size = each.checked_mul(cells_per_chunk as usize).expect("a chunk fits the address space");
         let chunk =
             Layout::from_size_align(size, layout.align().max(64)).expect("a chunk fits the address space");
         let first: Box<[AtomicPtr<u8>]> = (0..FIRST_DIRECTORY).map(|_| AtomicPtr::default()).collect();
@@ -68,7 +74,7 @@ impl Cells {
             Allocator { free: Vec::new(), next: 1, directories: vec![first], chunks: Vec::new(), chunk };
         let stride = u32::try_from(layout.size()).expect("an entry is smaller than 4 GiB");
         let mask = cells_per_chunk - 1;
-        let cells = Self { directory: AtomicPtr::default(), shift, mask, stride };
+        let cells = Self { directory: AtomicPtr::default(), shift, mask, stride, dated };
         cells.directory.store(allocator.directories[0].as_ptr().cast_mut(), Ordering::Release);
         (cells, allocator)
     }
@@ -78,20 +84,70 @@ impl Cells {
     #[inline]
     #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
     pub(crate) fn address<T>(&self, id: u32) -> *mut T {
+        let chunk = self.chunk::<T>(id);
+        // SAFETY: the chunk holds `1 << SHIFT` cells of this size, and the offset is that of one of them.
+        unsafe { chunk.add(Place::<T>::of(id) * size_of::<T>()) }.cast()
+    }
+
+    /// When the entry in a cell ends; none if these cells are not dated. `id` and `T` as for [`address`](Self::address).
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    pub(crate) fn times<T>(&self, id: u32) -> Option<&Times> {
+        let behind = const { (size_of::<T>() + size_of::<Quiet>()) << Place::<T>::SHIFT };
+        // SAFETY: this is where the times are.
+        self.dated.then(|| unsafe { self.behind::<T, Times>(id, behind) })
+    }
+
+    /// Until when hits on the entry in a cell have nothing to do; as [`times`](Self::times).
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    pub(crate) fn quiet<T>(&self, id: u32) -> Option<&Quiet> {
+        let behind = const { size_of::<T>() << Place::<T>::SHIFT };
+        // SAFETY: this is where they are.
+        self.dated.then(|| unsafe { self.behind::<T, Quiet>(id, behind) })
+    }
+
+    /// What belongs to a cell in an array behind the cells of its chunk.
+    ///
+    /// # Safety
+    /// The cells are dated, and `begin` is where a chunk's array of `A` begins.
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    unsafe fn behind<T, A>(&self, id: u32, begin: usize) -> &A {
+        let place = begin + Place::<T>::of(id) * size_of::<A>();
+        // SAFETY: the array has `1 << SHIFT` items, as many as there are cells. These are four or more, of a multiple of four bytes
+        // (a header's alignment), so that 16 divides `begin`, and the chunk is aligned to 64.
+        let item = unsafe { self.chunk::<T>(id).add(place) }.cast::<A>();
+        // SAFETY: chunks begin zeroed, which is valid for both (atomics), live as long as the shard, and these bytes are
+        // never used for anything else.
+        unsafe { &*item }
+    }
+
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    fn chunk<T>(&self, id: u32) -> *mut u8 {
         debug_assert_ne!(id, 0, "0 means no cell");
         debug_assert_eq!(self.stride as usize, size_of::<T>(), "the cells are of this size");
-        let shift = const { chunk_shift(size_of::<T>()) };
         let directory = self.directory.load(Ordering::Acquire);
-        let chunk = (id >> shift) as usize;
-        let offset = (id & ((1 << shift) - 1)) as usize * size_of::<T>();
+        let chunk = (id >> Place::<T>::SHIFT) as usize;
         // SAFETY: `id` was handed out by the allocator, and whoever gave it to us published it after the directory that
         // covers it (release store of the table slot, acquire load by the reader), so `chunk` is inside the array.
         let entry = unsafe { directory.add(chunk) };
         // SAFETY: inside the array, which lives as long as the shard.
         let entry = unsafe { &*entry };
-        let chunk = entry.load(Ordering::Acquire);
-        // SAFETY: the chunk holds `1 << shift` cells of this size, and the offset is that of one of them.
-        unsafe { chunk.add(offset) }.cast()
+        entry.load(Ordering::Acquire)
+    }
+}
+
+/// Where in its chunk a cell is, known when compiled but for the id.
+struct Place<T>(PhantomData<T>);
+
+impl<T> Place<T> {
+    const SHIFT: u32 = chunk_shift(size_of::<T>());
+
+    #[inline]
+    fn of(id: u32) -> usize {
+        (id & ((1 << Self::SHIFT) - 1)) as usize
     }
 }
 

@@ -18,9 +18,9 @@ use super::cells::{Allocator, Cells};
 use super::limbo::Limbo;
 use super::node::{Node, Nodes};
 use super::table::Table;
-use super::times::{Times, TimesTable};
+use super::times::{Quiet, Times, TimesTable};
 use super::wheel::Wheel;
-use crate::policy::{Activity, Config, Header, Policy};
+use crate::policy::{Activity, Config, Policy};
 use crate::reclaim::Pinned;
 use crate::sync::{AtomicPtr, AtomicU32, Mutex, Ordering, fence};
 
@@ -42,10 +42,11 @@ pub(crate) struct Shard<K, V> {
     /// Whether `times` may hold anything: a read asks the clock only then.
     timed: AtomicBool,
     pub(super) cells: Cells,
+    /// Times of cells that are not dated.
     pub(super) times: OnceLock<Box<TimesTable>>,
     /// This shard's part of the capacity, in weight.
     share: u64,
-    pub(super) activity: Activity,
+    pub(crate) activity: Activity,
     pub(super) load: CachePadded<Load>,
     pub(super) state: CachePadded<Mutex<State<K, V>>>,
 }
@@ -105,10 +106,10 @@ impl<K, V> Copy for Found<'_, K, V> {}
 
 #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
 impl<K, V> Shard<K, V> {
-    /// `share`: this shard's part of the capacity.
-    pub(crate) fn new(share: u64, weighted: bool, seed: u64) -> Self {
+    /// `share`: this shard's part of the capacity. `dated`: entries end as a rule.
+    pub(crate) fn new(share: u64, weighted: bool, dated: bool, seed: u64) -> Self {
         let expected = if weighted || share == u64::MAX { 0 } else { share };
-        let (cells, allocator) = Cells::new(Node::<K, V>::LAYOUT);
+        let (cells, allocator) = Cells::new(Node::<K, V>::LAYOUT, dated);
         let table = Box::new(Table::for_entries(first_table(expected)));
         Self {
             table: AtomicPtr::new(Box::into_raw(table)),
@@ -173,7 +174,29 @@ impl<K, V> Shard<K, V> {
     /// Deadlines of a cell, if it has any.
     #[inline]
     pub(crate) fn times(&self, id: u32) -> Option<&Times> {
-        self.times.get()?.get(id)
+        self.cells.times::<Node<K, V>>(id).or_else(|| self.times.get()?.get(id))
+    }
+
+    /// The times of an entry that ends.
+    #[inline]
+    pub(crate) fn ending(&self, id: u32) -> Option<&Times> {
+        if !self.timed() {
+            return None;
+        }
+        self.times(id).filter(|times| times.end() != 0)
+    }
+
+    /// Until when hits on an entry have nothing to do; none if that is not kept here.
+    #[inline]
+    pub(crate) fn quiet(&self, id: u32) -> Option<&Quiet> {
+        self.cells.quiet::<Node<K, V>>(id)
+    }
+
+    /// Deadlines of a cell, made if there are none. The caller holds the lock.
+    pub(super) fn times_or_new(&self, id: u32) -> &Times {
+        self.cells
+            .times::<Node<K, V>>(id)
+            .unwrap_or_else(|| self.times.get_or_init(|| Box::new(TimesTable::new())).get_or_create(id))
     }
 
     /// An entry that the caller has just unlinked.
@@ -181,13 +204,6 @@ impl<K, V> Shard<K, V> {
     pub(crate) fn unlinked_node<'g>(&'g self, _pin: &'g Pinned, id: u32) -> &'g Node<K, V> {
         // SAFETY: the caller unlinked the cell under its pin, so it waits in limbo, filled, for as long as the pin lives.
         unsafe { Nodes::<K, V>::get(&self.cells, id) }
-    }
-
-    /// Records a hit for the policy. If the entry can't expire, further hits need not come here.
-    #[inline]
-    pub(crate) fn touch(&self, id: u32, header: &Header, counted: bool) {
-        let ends = || self.timed() && self.times(id).is_some_and(|times| times.end() != 0);
-        header.settle(counted, &self.activity, || !ends());
     }
 
     #[inline]

@@ -1,7 +1,7 @@
 //! A shard under its lock: deadlines, and the wheel that keeps their order.
 
 use super::locked::{Ends, Locked};
-use super::times::{Times, TimesTable};
+use super::times::Times;
 use super::wheel::{Step, Wheel};
 use crate::sync::Ordering;
 
@@ -11,14 +11,23 @@ impl<'s, K, V> Locked<'s, K, V> {
     pub(super) fn date(&mut self, id: u32, ends: Ends) {
         let shard = self.shard;
         if ends.deadline != 0 || ends.idle != 0 {
-            let times = shard.times.get_or_init(|| Box::new(TimesTable::new())).get_or_create(id);
+            let times = shard.times_or_new(id);
             times.set(ends.deadline, ends.idle);
+            self.disquiet(id);
             let wheel = self.state.wheel.get_or_insert_with(|| Box::new(Wheel::new()));
             wheel.schedule(id, times.end());
             shard.set_timed();
         } else if let Some(times) = shard.times(id) {
             times.set(0, 0);
+            self.disquiet(id);
             self.cancel(id);
+        }
+    }
+
+    /// Has the next hit look at the entry's end.
+    fn disquiet(&self, id: u32) {
+        if let Some(quiet) = self.shard.quiet(id) {
+            quiet.end();
         }
     }
 
@@ -28,8 +37,9 @@ impl<'s, K, V> Locked<'s, K, V> {
         if deadline == 0 && shard.times(id).is_none() {
             return;
         }
-        let times = shard.times.get_or_init(|| Box::new(TimesTable::new())).get_or_create(id);
+        let times = shard.times_or_new(id);
         times.deadline.store(deadline, Ordering::Relaxed);
+        self.disquiet(id);
         let wheel = self.state.wheel.get_or_insert_with(|| Box::new(Wheel::new()));
         match times.end() {
             0 => wheel.cancel(id),
@@ -103,7 +113,7 @@ impl<'s, K, V> Locked<'s, K, V> {
             let end = self.shard.times(id).map_or(0, Times::end);
             assert!(end == 0 || wheel.holds(id), "an entry that ends has a timer");
             assert!(
-                end == 0 || !self.node(id).header.is_settled(),
+                end == 0 || !self.node(id).header.mark().is_settled(),
                 "a hit on an entry that ends must look at the clock"
             );
         }

@@ -2,6 +2,7 @@
 
 mod basic;
 mod bound;
+mod clock;
 mod compute;
 mod compute_async;
 mod drops;
