@@ -9,7 +9,7 @@ use super::{Core, KeyHash};
 use crate::clock::kept;
 use crate::reclaim::Pinned;
 use crate::stats::Counter;
-use crate::store::shard::{Found, Shard};
+use crate::store::shard::{Found, Shard, Unseen};
 use crate::store::times::Times;
 
 impl<K, V, S: BuildHasher> Core<K, V, S> {
@@ -22,8 +22,10 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         let hash = self.hash(key);
         let shard = self.shards.of(hash.shard());
         // The common case, and what is called besides is called last: so it needs few registers and no stack.
-        let Some(found) = shard.glance(pin, hash.part(), |candidate| key.equivalent(candidate)) else {
-            return self.get_elsewhere(pin, hash, key);
+        let found = match shard.glance(pin, hash.part(), |candidate| key.equivalent(candidate)) {
+            Ok(found) => found,
+            Err(Unseen::Absent) => return self.get_nothing(pin),
+            Err(Unseen::Elsewhere) => return self.get_elsewhere(pin, hash, key),
         };
         if found.node.header.mark().is_settled() {
             return Some(&found.node.value);
@@ -61,7 +63,7 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         let header = &found.node.header;
         // Before the end, so that an end that comes in between keeps the entry from being marked: header.rs.
         let seen = header.seen();
-        if seen.is_touched() {
+        if seen.is_touched() && !shard.ordered() {
             if let Some(quiet) = shard.quiet(found.id) {
                 if quiet.lasts(self.ticks.now()) {
                     self.count_hit(pin);
@@ -78,7 +80,7 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
             self.move_end_on_read(shard, times, found, now);
         }
         self.count_hit(pin);
-        header.settle(seen, self.marks, times.is_none(), &shard.activity);
+        shard.touch(found, seen, self.marks, times.is_none());
         Some(&found.node.value)
     }
 

@@ -15,7 +15,7 @@ impl<'s, K, V> Locked<'s, K, V> {
             times.set(ends.deadline, ends.idle);
             self.disquiet(id);
             let wheel = self.state.wheel.get_or_insert_with(|| Box::new(Wheel::new()));
-            wheel.schedule(id, times.end());
+            wheel.schedule(id, shard.leaves(times.end()));
             shard.set_timed();
         } else if let Some(times) = shard.times(id) {
             times.set(0, 0);
@@ -43,7 +43,7 @@ impl<'s, K, V> Locked<'s, K, V> {
         let wheel = self.state.wheel.get_or_insert_with(|| Box::new(Wheel::new()));
         match times.end() {
             0 => wheel.cancel(id),
-            end => wheel.schedule(id, end),
+            end => wheel.schedule(id, shard.leaves(end)),
         }
         shard.set_timed();
         // After the deadline, so that a hit that sees the one sees the other: header.rs.
@@ -53,7 +53,7 @@ impl<'s, K, V> Locked<'s, K, V> {
     /// Whether a cell that was linked once is still there, and dead by now.
     pub(crate) fn is_overdue(&self, id: u32, now: u64) -> bool {
         self.state.wheel.as_ref().is_some_and(|wheel| wheel.holds(id))
-            && self.shard.times(id).is_some_and(|times| times.expired(now))
+            && self.shard.times(id).is_some_and(|times| times.expired(now.saturating_sub(self.shard.grace)))
     }
 
     #[cold]
@@ -67,7 +67,7 @@ impl<'s, K, V> Locked<'s, K, V> {
     pub(crate) fn next_timer(&mut self, now: u64) -> Step {
         let shard = self.shard;
         let Some(wheel) = &mut self.state.wheel else { return Step::Idle };
-        wheel.step(now, |id| shard.times(id).map_or(0, Times::end))
+        wheel.step(now, |id| shard.times(id).map_or(0, |times| shard.leaves(times.end())))
     }
 
     /// Puts the timers right if the clock has gone back. Cost: proportional to their number.
@@ -82,7 +82,7 @@ impl<'s, K, V> Locked<'s, K, V> {
         for id in ids {
             let end = shard.times(id).map_or(0, Times::end);
             if end != 0 {
-                wheel.schedule(id, end);
+                wheel.schedule(id, shard.leaves(end));
             }
         }
     }
