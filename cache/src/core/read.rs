@@ -50,7 +50,7 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         if pin.number() % kept::EVERY == 0 {
             return false;
         }
-        shard.quiet(found.id).is_some_and(|quiet| quiet.lasts(kept::glance()))
+        shard.quiet(found).is_some_and(|quiet| quiet.lasts(kept::glance()))
     }
 
     #[inline(never)]
@@ -64,7 +64,7 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         // Before the end, so that an end that comes in between keeps the entry from being marked: header.rs.
         let seen = header.seen();
         if seen.is_touched() && !shard.ordered() {
-            if let Some(quiet) = shard.quiet(found.id) {
+            if let Some(quiet) = shard.quiet(found) {
                 if quiet.lasts(self.ticks.now()) {
                     self.count_hit(pin);
                     return Some(&found.node.value);
@@ -133,7 +133,7 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         match &self.expiry {
             Some(expiry) => self.ask_after_read(&**expiry, times, found.node, now),
             None => {
-                if let Some(quiet) = shard.quiet(found.id) {
+                if let Some(quiet) = shard.quiet(found) {
                     quiet.set(times, self.idle_left);
                 }
             }

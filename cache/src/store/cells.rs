@@ -80,14 +80,8 @@ impl Cells {
     /// The address of a cell that was handed out. `T` has the size of the cells: since that is known, the way from an id to an
     /// address is two shifts.
     #[inline]
-    pub(crate) fn address<T>(&self, id: u32) -> *mut T {
-        self.base::<T>(id).wrapping_add(id as usize * size_of::<T>()).cast()
-    }
-
-    /// From where a cell is `id` times its size away.
-    #[inline]
     #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
-    fn base<T>(&self, id: u32) -> *mut u8 {
+    pub(crate) fn address<T>(&self, id: u32) -> *mut T {
         debug_assert_ne!(id, 0, "0 means no cell");
         debug_assert_eq!(self.stride as usize, size_of::<T>(), "the cells are of this size");
         let shift = const { chunk_shift(size_of::<T>()) };
@@ -97,7 +91,7 @@ impl Cells {
         let entry = unsafe { directory.add((id >> shift) as usize) };
         // SAFETY: inside the array, which lives as long as the shard.
         let entry = unsafe { &*entry };
-        entry.load(Ordering::Acquire)
+        entry.load(Ordering::Acquire).wrapping_add(id as usize * size_of::<T>()).cast()
     }
 
     /// When the entry in a cell ends; none if these cells are not dated. `id` and `T` as for [`address`](Self::address).
@@ -105,31 +99,39 @@ impl Cells {
     #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
     pub(crate) fn times<T>(&self, id: u32) -> Option<&Times> {
         let after = const { size_of::<Quiet>() << chunk_shift(size_of::<T>()) };
-        // SAFETY: the times begin where the quiet ones end.
-        self.dated.then(|| unsafe { self.behind::<T, Times>(id, after) })
+        // SAFETY: the times begin where the quiet ones end; the address is that of the cell.
+        self.dated.then(|| unsafe { Self::behind::<T, Times>(id, self.address(id), after) })
     }
 
     /// Until when hits on the entry in a cell have nothing to do; as [`times`](Self::times).
-    #[inline]
-    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
-    pub(crate) fn quiet<T>(&self, id: u32) -> Option<&Quiet> {
-        // SAFETY: they begin where the cells end.
-        self.dated.then(|| unsafe { self.behind::<T, Quiet>(id, 0) })
-    }
-
-    /// What belongs to a cell in an array behind the cells of its chunk.
     ///
     /// # Safety
-    /// The cells are dated, and a chunk's array of `A` begins `after` bytes behind its last cell.
+    /// `cell` came from [`address`](Self::address) with this `id`.
     #[inline]
     #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
-    unsafe fn behind<T, A>(&self, id: u32, after: usize) -> &A {
-        let mask = const { (1 << chunk_shift(size_of::<T>())) - 1 };
-        let end_of_cells = self.base::<T>(id).wrapping_add(((id | mask) as usize + 1) * size_of::<T>());
-        let item = end_of_cells.wrapping_add(after + (id & mask) as usize * size_of::<A>()).cast::<A>();
-        // SAFETY: the array has `mask + 1` items, as many as there are cells. These are four or more, of a multiple of four bytes
-        // (a header's alignment), so 16 divides their end, and the chunk is aligned to 64. Chunks begin zeroed, which is
-        // valid for both (atomics), live as long as the shard, and these bytes are never used for anything else.
+    pub(crate) unsafe fn quiet<T>(&self, id: u32, cell: *const T) -> Option<&Quiet> {
+        // SAFETY: they begin where the cells end; the rest is the caller's promise.
+        self.dated.then(|| unsafe { Self::behind::<T, Quiet>(id, cell, 0) })
+    }
+
+    /// What belongs to a cell in an array behind the cells of its chunk. From the cell on, so that its address, which a hit has, is
+    /// not computed again.
+    ///
+    /// # Safety
+    /// The cells are dated, `cell` came from [`address`](Self::address) with this `id`, and a chunk's array of `A` begins `after`
+    /// bytes behind its last cell.
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    unsafe fn behind<'c, T, A>(id: u32, cell: *const T, after: usize) -> &'c A {
+        const { assert!(size_of::<T>() >= size_of::<A>()) };
+        let cells = const { 1 << chunk_shift(size_of::<T>()) };
+        let place = id as usize % cells;
+        let begin = cell.wrapping_byte_add(cells * size_of::<T>() + after);
+        let item = begin.wrapping_byte_sub(place * (size_of::<T>() - size_of::<A>())).cast::<A>();
+        // SAFETY: the array has as many items as there are cells in the chunk, and this is item `place`. Cells are four or more, of a
+        // multiple of four bytes (a header's alignment), so 16 divides where they end, and the chunk is aligned to 64. Chunks begin
+        // zeroed, which is valid for both (atomics), live as long as the shard, and these bytes are never used for
+        // anything else.
         unsafe { &*item }
     }
 }

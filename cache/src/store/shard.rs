@@ -95,6 +95,8 @@ unsafe impl<K: Send, V: Send> Send for Shard<K, V> {}
 pub(crate) struct Found<'g, K, V> {
     pub(crate) id: u32,
     pub(crate) node: &'g Node<K, V>,
+    // Invariant: the address of the cell `id`, which reaches further than `node` does.
+    cell: *const Node<K, V>,
 }
 
 /// Why a [glance](Shard::glance) found nothing.
@@ -212,8 +214,17 @@ impl<K, V> Shard<K, V> {
 
     /// Until when hits on an entry have nothing to do; none if that is not kept here.
     #[inline]
-    pub(crate) fn quiet(&self, id: u32) -> Option<&Quiet> {
-        self.cells.quiet::<Node<K, V>>(id)
+    pub(crate) fn quiet(&self, found: Found<'_, K, V>) -> Option<&Quiet> {
+        // SAFETY: the invariant of `Found`, which comes from this shard.
+        unsafe { self.cells.quiet(found.id, found.cell) }
+    }
+
+    /// Has the next hit look at the entry's end.
+    pub(super) fn disquiet(&self, id: u32) {
+        // SAFETY: `cell` is made of `id`.
+        if let Some(quiet) = unsafe { self.cells.quiet::<Node<K, V>>(id, self.cells.address(id)) } {
+            quiet.end();
+        }
     }
 
     /// Deadlines of a cell, made if there are none. The caller holds the lock.
@@ -316,9 +327,10 @@ impl<K, V> Shard<K, V> {
     /// The entry of a cell that was read from a table under a pin, if it is the one.
     #[inline]
     fn check<'g>(&'g self, id: u32, is_key: &impl Fn(&K) -> bool) -> Option<Found<'g, K, V>> {
+        let cell = self.cells.address(id);
         // SAFETY: the id was read from a table under a pin, so the cell is filled while the pin lives.
-        let node = unsafe { Nodes::<K, V>::get(&self.cells, id) };
-        is_key(&node.key).then_some(Found { id, node })
+        let node = unsafe { Nodes::<K, V>::at(cell) };
+        is_key(&node.key).then_some(Found { id, node, cell })
     }
 
     /// The lookup while entries move.

@@ -13,21 +13,14 @@ impl<'s, K, V> Locked<'s, K, V> {
         if ends.deadline != 0 || ends.idle != 0 {
             let times = shard.times_or_new(id);
             times.set(ends.deadline, ends.idle);
-            self.disquiet(id);
+            shard.disquiet(id);
             let wheel = self.state.wheel.get_or_insert_with(|| Box::new(Wheel::new()));
             wheel.schedule(id, shard.leaves(times.end()));
             shard.set_timed();
         } else if let Some(times) = shard.times(id) {
             times.set(0, 0);
-            self.disquiet(id);
+            shard.disquiet(id);
             self.cancel(id);
-        }
-    }
-
-    /// Has the next hit look at the entry's end.
-    fn disquiet(&self, id: u32) {
-        if let Some(quiet) = self.shard.quiet(id) {
-            quiet.end();
         }
     }
 
@@ -39,7 +32,7 @@ impl<'s, K, V> Locked<'s, K, V> {
         }
         let times = shard.times_or_new(id);
         times.deadline.store(deadline, Ordering::Relaxed);
-        self.disquiet(id);
+        shard.disquiet(id);
         let wheel = self.state.wheel.get_or_insert_with(|| Box::new(Wheel::new()));
         match times.end() {
             0 => wheel.cancel(id),
