@@ -52,7 +52,7 @@ pub struct CacheBuilder<K, V, S = ahash::RandomState> {
     time_to_idle: Option<Duration>,
     jitter: Option<f64>,
     expiry: Option<Box<dyn Expiry<K, V>>>,
-    pub(crate) freshness: Freshness<V>,
+    pub(crate) freshness: Freshness<K, V>,
     listener: Option<Listener<K, V>>,
     clock: Option<Box<dyn Clock>>,
     clock_thread: bool,
@@ -339,7 +339,8 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             Some(seed) => seed.wrapping_add(shard.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             None => seeds.hash_one(shard),
         };
-        let grace = self.freshness.grace;
+        self.freshness.check(self.time_to_live)?;
+        let (grace, renews) = (self.freshness.grace, self.freshness.refresh.is_some());
         let timed = self.time_to_live.is_some()
             || self.time_to_idle.is_some()
             || self.expiry.is_some()
@@ -348,6 +349,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         let make = |shard| {
             Shard::new(share(shard, shards, max), weighted, dated, seed_of(shard as u64), kind)
                 .lingering(grace)
+                .renewing(renews)
         };
         let plain = self.weigher.is_none()
             && self.listener.is_none()

@@ -5,12 +5,13 @@ use std::hash::{BuildHasher, Hash};
 use equivalent::Equivalent;
 
 use super::expire::OFF;
+use super::renew::refresh_after_read;
 use super::{Core, KeyHash};
 use crate::clock::kept;
 use crate::reclaim::Pinned;
 use crate::stats::Counter;
 use crate::store::shard::{Found, Shard, Unseen};
-use crate::store::times::Times;
+use crate::store::times::{Renewal, Times};
 
 impl<K, V, S: BuildHasher> Core<K, V, S> {
     /// A live entry, counted as a hit or a miss.
@@ -72,15 +73,17 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
             }
         }
         let times = shard.ending(found.id);
-        if let Some(times) = times {
+        let renewal = self.freshness.refresh.as_ref().and_then(|_| shard.renewal(found.id));
+        let endless = times.is_none() && renewal.is_none();
+        if !endless {
             let now = self.ticks.now();
-            if times.expired(now) {
+            if times.is_some_and(|times| times.expired(now)) {
                 return self.get_nothing(pin);
             }
-            self.move_end_on_read(shard, times, found, now);
+            self.move_end_on_read(shard, (times, renewal), found, now);
         }
         self.count_hit(pin);
-        shard.touch(found, seen, self.marks, times.is_none());
+        shard.touch(found, seen, self.marks, endless);
         Some(&found.node.value)
     }
 
@@ -124,19 +127,31 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
             .is_some_and(|found| shard.ending(found.id).is_none_or(|times| !times.expired(self.ticks.now())))
     }
 
-    /// A use moves the idle end, and the rule may move the deadline.
+    /// A use moves the idle end, the rule may move the deadline, and what is due is loaded again.
     #[inline]
-    fn move_end_on_read(&self, shard: &Shard<K, V>, times: &Times, found: Found<'_, K, V>, now: u64) {
-        if self.time_to_idle != OFF && !times.idles_at_least(now, self.idle_left) {
-            times.extend_idle(now.saturating_add(self.time_to_idle));
-        }
-        match &self.expiry {
-            Some(expiry) => self.ask_after_read(&**expiry, times, found.node, now),
-            None => {
-                if let Some(quiet) = shard.quiet(found) {
-                    quiet.set(times, self.idle_left);
-                }
+    fn move_end_on_read(
+        &self,
+        shard: &Shard<K, V>,
+        (times, renewal): (Option<&Times>, Option<&Renewal>),
+        found: Found<'_, K, V>,
+        now: u64,
+    ) {
+        if let Some(times) = times {
+            if self.time_to_idle != OFF && !times.idles_at_least(now, self.idle_left) {
+                times.extend_idle(now.saturating_add(self.time_to_idle));
             }
+            if let Some(expiry) = &self.expiry {
+                self.ask_after_read(&**expiry, times, found.node, now);
+            }
+        }
+        let refresh = self.freshness.refresh.as_ref();
+        if let Some(refresh) = refresh {
+            refresh_after_read(refresh, shard, found, now);
+        }
+        // A rule is asked by each hit, and so is chance where refreshes may come early.
+        let asked = self.expiry.is_some() || refresh.is_some_and(|refresh| refresh.beta > 0.0);
+        if let (false, Some(quiet), Some(times)) = (asked, shard.quiet(found), shard.times(found.id)) {
+            quiet.set(times, self.idle_left, renewal);
         }
     }
 }

@@ -32,11 +32,14 @@ pub(crate) struct Spot {
     moved: bool,
 }
 
-/// When an entry ends, in ticks: its deadline, and where it is not used. 0 = never.
+/// When an entry ends, in ticks: its deadline, and where it is not used; when it is to be loaded again, and how many
+/// microseconds its load took. 0 = never.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ends {
     pub(crate) deadline: u64,
     pub(crate) idle: u64,
+    pub(crate) due: u64,
+    pub(crate) cost: u32,
 }
 
 /// Entries as the policy sees them while it evicts: with the table, to ask for the bucket of whom it will take.

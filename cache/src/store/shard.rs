@@ -18,7 +18,7 @@ use super::cells::{Allocator, Cells};
 use super::limbo::Limbo;
 use super::node::{Node, Nodes};
 use super::table::{FULL, Missed, Table};
-use super::times::{Quiet, Times, TimesTable};
+use super::times::{Quiet, Renewal, Side, Times};
 use super::wheel::Wheel;
 use crate::policy::{Activity, Config, Kind, Marks, Policy, Seen};
 use crate::reclaim::Pinned;
@@ -41,7 +41,8 @@ pub(crate) struct Shard<K, V> {
     ordered: bool,
     pub(super) cells: Cells,
     /// Times of cells that are not dated.
-    pub(super) times: OnceLock<Box<TimesTable>>,
+    pub(super) times: OnceLock<Box<Side<Times>>>,
+    pub(super) renewals: OnceLock<Box<Side<Renewal>>>,
     /// This shard's part of the capacity, in weight.
     pub(super) share: AtomicU64,
     /// How long an entry stays after its end, in ticks.
@@ -130,6 +131,7 @@ impl<K, V> Shard<K, V> {
             ordered: kind == Kind::Lru,
             cells,
             times: OnceLock::new(),
+            renewals: OnceLock::new(),
             share: AtomicU64::new(share),
             grace: 0,
             activity: Activity::new(),
@@ -150,6 +152,14 @@ impl<K, V> Shard<K, V> {
     /// Lets entries stay for so many ticks after their ends.
     pub(crate) fn lingering(mut self, grace: u64) -> Self {
         self.grace = grace;
+        self
+    }
+
+    /// Lets each entry have a time at which it is to be loaded again.
+    pub(crate) fn renewing(self, renews: bool) -> Self {
+        if renews {
+            self.set_timed();
+        }
         self
     }
 
@@ -231,7 +241,13 @@ impl<K, V> Shard<K, V> {
     pub(super) fn times_or_new(&self, id: u32) -> &Times {
         self.cells
             .times::<Node<K, V>>(id)
-            .unwrap_or_else(|| self.times.get_or_init(|| Box::new(TimesTable::new())).get_or_create(id))
+            .unwrap_or_else(|| self.times.get_or_init(|| Box::new(Side::new())).get_or_create(id))
+    }
+
+    /// When a cell is to be loaded again, if it ever was.
+    #[inline]
+    pub(crate) fn renewal(&self, id: u32) -> Option<&Renewal> {
+        self.renewals.get()?.get(id)
     }
 
     /// An entry that the caller has just unlinked.

@@ -1,7 +1,7 @@
 //! A shard under its lock: deadlines, and the wheel that keeps their order.
 
 use super::locked::{Ends, Locked};
-use super::times::Times;
+use super::times::{Side, Times};
 use super::wheel::{Step, Wheel};
 use crate::sync::Ordering;
 
@@ -21,6 +21,10 @@ impl<'s, K, V> Locked<'s, K, V> {
             times.set(0, 0);
             shard.disquiet(id);
             self.cancel(id);
+        }
+        if ends.due != 0 {
+            let renewals = shard.renewals.get_or_init(|| Box::new(Side::new()));
+            renewals.get_or_create(id).set(ends.due, ends.cost);
         }
     }
 

@@ -27,6 +27,9 @@ mod model;
 mod panics;
 mod reentrance;
 mod reference;
+mod refresh;
+#[cfg(feature = "tokio")]
+mod refresh_async;
 mod removal;
 mod resize;
 #[cfg(millpond_shuttle)]
