@@ -8,6 +8,7 @@ mod batch;
 mod bound;
 mod bulk;
 mod clear;
+mod clock;
 mod compute;
 mod compute_async;
 mod drops;
