@@ -210,8 +210,10 @@ where
     {
         let mut fresh = false;
         let value = self.cache.try_get_or_insert_with(self.key, || {
-            fresh = true;
-            init()
+            // A load that fails may be answered with an old value.
+            let loaded = init();
+            fresh = loaded.is_ok();
+            loaded
         })?;
         Ok(if fresh { Entry::made(value, false) } else { Entry::found(value) })
     }
@@ -392,8 +394,9 @@ where
     {
         let mut fresh = false;
         let init = async {
-            fresh = true;
-            init.await
+            let loaded = init.await;
+            fresh = loaded.is_ok();
+            loaded
         };
         let value = self.cache.try_get_or_insert_with_async(self.key, init).await?;
         Ok(if fresh { Entry::made(value, false) } else { Entry::found(value) })

@@ -21,6 +21,8 @@ pub(crate) enum Outcome<V> {
     Loaded(V),
     /// The loader's error, shared by all who waited.
     Failed(Arc<dyn Any + Send + Sync>),
+    /// The loader has no value for the key. Whoever accepts that answer has it; others try again.
+    Absent,
     /// The leader was dropped or panicked: whoever waits tries again and one of them leads.
     Abandoned,
 }
@@ -128,6 +130,12 @@ impl<V> Flight<V> {
             drop(replaced);
         }
         outcome
+    }
+
+    /// Whether anybody is in the queue.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.queue.lock().waiters.is_empty()
     }
 
     fn leave(&self, ticket: u64) {

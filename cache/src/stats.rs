@@ -25,9 +25,10 @@ pub(crate) enum Counter {
     Expired,
     Evicted,
     ListenerPanics,
+    StaleServed,
 }
 
-const COUNTERS: usize = 10;
+const COUNTERS: usize = 11;
 
 impl Counter {
     pub(crate) fn removal(cause: RemovalCause) -> Self {
@@ -100,6 +101,7 @@ impl Counters {
             expired: self.sum(Counter::Expired),
             evicted: self.sum(Counter::Evicted),
             listener_panics: self.sum(Counter::ListenerPanics),
+            stale_served: self.sum(Counter::StaleServed),
         }
     }
 }
@@ -121,6 +123,7 @@ pub struct Stats {
     expired: u64,
     evicted: u64,
     listener_panics: u64,
+    stale_served: u64,
 }
 
 impl Stats {
@@ -148,7 +151,7 @@ impl Stats {
         if self.requests() == 0 { 1.0 } else { self.hits as f64 / self.requests() as f64 }
     }
 
-    /// Loaders that returned a value.
+    /// Loads that ended without an error, those that found nothing included.
     #[must_use]
     pub fn load_successes(&self) -> u64 {
         self.load_successes
@@ -188,6 +191,13 @@ impl Stats {
     #[must_use]
     pub fn evictions(&self) -> u64 {
         self.evicted
+    }
+
+    /// Failed loads that were answered with an expired value
+    /// ([`CacheBuilder::stale_if_error`](crate::CacheBuilder::stale_if_error)), counted for each key.
+    #[must_use]
+    pub fn stale_served(&self) -> u64 {
+        self.stale_served
     }
 
     /// Calls of the eviction listener that panicked.

@@ -53,7 +53,7 @@ where
     }
 
     fn change(mut self, seen: bool, change: Change<V>) -> Result<(), K> {
-        let core = self.core;
+        let core = &*self.core;
         let hash = self.hash;
         let index = core.shard_index(hash);
         let pin = core.pin_if_watched();

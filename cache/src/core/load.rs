@@ -14,6 +14,7 @@ use std::time::Instant;
 use equivalent::Equivalent;
 use hashbrown::HashTable;
 
+use super::held::Held;
 use super::write::{Fresh, Life, Removed};
 use super::{Core, KeyHash};
 use crate::flight::{Flight, Outcome};
@@ -136,11 +137,13 @@ pub(crate) enum Boarding<'c, K: Hash + Eq, V, S: BuildHasher> {
 
 /// The right and the duty to load or compute one key. Dropping it hands both to somebody who waits.
 pub(crate) struct Leader<'c, K: Hash + Eq, V, S: BuildHasher> {
-    pub(super) core: &'c Core<K, V, S>,
+    pub(super) core: Held<'c, K, V, S>,
     pub(super) hash: KeyHash,
     pub(super) key: Option<Arc<K>>,
     pub(super) flight: Arc<Flight<V>>,
     began: Option<Instant>,
+    /// Whether right and duty went to another leader.
+    is_handed_over: bool,
 }
 
 impl<K, V, S> Core<K, V, S>
@@ -179,12 +182,25 @@ where
         self.lead(hash, boarded)
     }
 
+    /// When a load began, if anybody wants to know.
+    pub(crate) fn begin(&self) -> Option<Instant> {
+        self.counters.as_ref().map(|_| Instant::now())
+    }
+
+    /// Counts a load that ended.
+    pub(crate) fn count_load(&self, counter: Counter, began: Option<Instant>) {
+        if let (Some(counters), Some(began)) = (&self.counters, began) {
+            counters.count(counter, 1);
+            counters.count(Counter::LoadNanos, u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        }
+    }
+
     fn lead(&self, hash: KeyHash, boarded: Boarded<K, V>) -> Result<Leader<'_, K, V, S>, Joined<K, V>> {
         match boarded {
             (flight, Err(key)) => Err((flight, key)),
             (flight, Ok(key)) => {
-                let began = self.counters.as_ref().map(|_| Instant::now());
-                Ok(Leader { core: self, hash, key: Some(key), flight, began })
+                let core = Held::Borrowed(self);
+                Ok(Leader { core, hash, key: Some(key), flight, began: self.begin(), is_handed_over: false })
             }
         }
     }
@@ -201,7 +217,7 @@ where
         // Dropped after the leader, if what they are asked for panics: their drops may load the key.
         let stored;
         let mut leader = self;
-        let core = leader.core;
+        let core = &*leader.core;
         leader.count(Counter::LoadSuccesses);
         let key = leader.key.as_ref().expect("a leader ends once");
         // User code before the lock: the weigher, the clone, the rule of expiry. If one panics, dropping the leader abandons
@@ -223,7 +239,7 @@ where
     /// A value heavier than the whole cache: as for a write, the old value goes and the new one is reported.
     #[cold]
     fn refuse(&self, value: &V) {
-        let core = self.core;
+        let core = &*self.core;
         let index = core.shard_index(self.hash);
         let pin = core.pin_if_watched();
         let mut removed = Removed::new();
@@ -245,7 +261,7 @@ where
     }
 
     fn store(&mut self, value: V, weight: u32, ends: Ends) {
-        let core = self.core;
+        let core = &*self.core;
         let hash = self.hash;
         let index = core.shard_index(hash);
         let pin = core.pin_if_watched();
@@ -279,15 +295,55 @@ where
         self.key = None;
     }
 
-    fn count(&self, counter: Counter) {
-        if let (Some(counters), Some(began)) = (&self.core.counters, self.began) {
-            counters.count(counter, 1);
-            counters.count(Counter::LoadNanos, u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+    /// Tells those who wait that the loader has nothing for this key; nothing is stored.
+    pub(crate) fn absent(mut self) {
+        self.count(Counter::LoadSuccesses);
+        if self.core.freshness.grace == 0 {
+            self.depart();
+        } else {
+            self.bury_old();
         }
+        self.flight.complete(Outcome::Absent);
+        self.key = None;
+    }
+
+    pub(super) fn count(&self, counter: Counter) {
+        self.core.count_load(counter, self.began);
     }
 }
 
 impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
+    /// The same with a handle of its own, for work that may outlive the caller.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only work in the background needs it"))]
+    pub(crate) fn detach(mut self, core: Arc<Core<K, V, S>>) -> Leader<'static, K, V, S> {
+        self.is_handed_over = true;
+        Leader {
+            core: Held::Owned(core),
+            hash: self.hash,
+            key: self.key.take(),
+            flight: Arc::clone(&self.flight),
+            began: self.began,
+            is_handed_over: false,
+        }
+    }
+
+    /// A handle to the flight, to wait for its end.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only work in the background needs it"))]
+    pub(crate) fn flight_handle(&self) -> Arc<Flight<V>> {
+        Arc::clone(&self.flight)
+    }
+
+    /// The key.
+    pub(crate) fn key(&self) -> &K {
+        self.key.as_deref().expect("a leader ends once")
+    }
+
+    /// Leaves it to the caller to count the load, which is one for many keys.
+    pub(crate) fn uncounted(mut self) -> Self {
+        self.began = None;
+        self
+    }
+
     /// The flight, to mark this thread as being inside its loader.
     pub(crate) fn flight(&self) -> &Flight<V> {
         &self.flight
@@ -304,7 +360,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
 
 impl<K: Hash + Eq, V, S: BuildHasher> Drop for Leader<'_, K, V, S> {
     fn drop(&mut self) {
-        if self.flight.outcome().is_none() {
+        if !self.is_handed_over && self.flight.outcome().is_none() {
             self.depart();
             self.flight.complete(Outcome::Abandoned);
         }

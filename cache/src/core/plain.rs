@@ -49,14 +49,13 @@ where
             drop(locked);
             return self.insert_general(hash, key, value);
         }
-        locked.prefetch(hash.part());
-        let id = locked.admit(hash.part(), key, value, 1, Ends::default());
+        let id = locked.admit::<true>(hash.part(), key, value, 1, Ends::default());
         let mut stays = true;
         if self.budget.try_take(1) {
-            locked.settle();
+            locked.settle::<true>();
         } else {
             // One goes, one comes.
-            let victim = locked.evict(Some(id));
+            let victim = locked.evict::<true>(Some(id));
             if victim.is_none() {
                 locked.remove(id);
             }

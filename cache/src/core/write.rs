@@ -10,6 +10,7 @@ use equivalent::Equivalent;
 use super::budget::Budget;
 use super::{Core, KeyHash};
 use crate::reclaim::{self, Pinned};
+use crate::rejected::Rejected;
 use crate::removal::RemovalCause;
 use crate::stats::Counter;
 use crate::store::locked::{Aftermath, Ends, Locked, Spot};
@@ -89,7 +90,7 @@ impl<K, V, S> Core<K, V, S> {
     }
 
     /// Notes an entry that was taken for its room. If it was dead already, that is what it died of.
-    fn note_evicted(&self, locked: &Locked<'_, K, V>, removed: &mut Removed, id: u32) {
+    pub(super) fn note_evicted(&self, locked: &Locked<'_, K, V>, removed: &mut Removed, id: u32) {
         if self.watched() {
             removed.push((
                 id,
@@ -166,12 +167,21 @@ impl<K, V, S> Core<K, V, S> {
                 let mut locked = shard.lock();
                 let mut removed = Removed::new();
                 while credit.amount < short && !(above_share && locked.weight() <= shard.share()) {
-                    let Some(id) = locked.evict(None) else { break };
+                    let Some(id) = locked.evict::<false>(None) else { break };
                     credit.amount += u64::from(locked.weight_of(id));
                     self.note_evicted(&locked, &mut removed, id);
                 }
                 let aftermath = locked.finish();
+                // No room is held while user code runs, which might wait for somebody who waits for that room.
+                let held = std::mem::take(&mut credit.amount);
+                let runs_user_code = self.listener.is_some() || !aftermath.dead.is_empty();
+                if runs_user_code {
+                    self.budget.give(held);
+                }
                 self.conclude(pin, index, &removed, aftermath);
+                if !runs_user_code || self.budget.try_take(held) {
+                    credit.amount = held;
+                }
             }
         }
     }
@@ -193,12 +203,12 @@ impl<K, V, S> Core<K, V, S> {
             if missing == 0 || self.budget.try_take(missing) {
                 credit.amount = credit.amount.saturating_sub(need);
                 if !evicted {
-                    locked.settle();
+                    locked.settle::<false>();
                 }
                 return true;
             }
             evicted = true;
-            match locked.evict(newcomer.unlinked()) {
+            match locked.evict::<false>(newcomer.unlinked()) {
                 Some(victim) => {
                     self.note_evicted(locked, removed, victim);
                     if victim == newcomer.id() {
@@ -231,7 +241,7 @@ impl<K, V, S> Core<K, V, S> {
         let Fresh { hash, key, value, weight, ends } = fresh;
         let Some(old) = old else {
             locked.prefetch(hash.part());
-            let id = locked.admit(hash.part(), key, value, weight, ends);
+            let id = locked.admit::<false>(hash.part(), key, value, weight, ends);
             let needs = (0, u64::from(weight));
             if self.make_room(locked, Newcomer::Unlinked(id), needs, credit, removed) {
                 locked.publish(hash.part(), id);
@@ -337,6 +347,19 @@ where
         } else {
             self.insert_fresh(self.fresh(hash, key, value, life));
         }
+    }
+
+    /// The same, but an entry heavier than the whole cache goes back to its caller, and nothing changes.
+    pub(crate) fn try_insert(&self, key: K, value: V, life: Life) -> Result<(), Rejected<K, V>> {
+        let hash = self.hash(&key);
+        let fresh = self.fresh(hash, key, value, life);
+        let max = self.budget.max();
+        if u64::from(fresh.weight) > max {
+            let Fresh { key, value, weight, .. } = fresh;
+            return Err(Rejected { key, value, weight, max });
+        }
+        self.insert_fresh(fresh);
+        Ok(())
     }
 
     /// Inserts or replaces, whatever the cache has to do for it.

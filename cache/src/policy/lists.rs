@@ -87,6 +87,12 @@ impl Lists {
         (list.head != list.tail).then(|| entries.header(list.head).next())
     }
 
+    /// The slot behind another of a list.
+    #[inline]
+    pub(super) fn younger<E: Entries + ?Sized>(&self, entries: &E, region: Region, slot: u32) -> Option<u32> {
+        (slot != self.list(region).tail).then(|| entries.header(slot).next())
+    }
+
     /// The weight last set for a slot; stays readable after the entry was unlinked, until the slot is used again.
     #[inline]
     pub(super) fn weight_of(&self, slot: u32) -> u32 {

@@ -78,6 +78,11 @@ impl<K, V> Shard<K, V> {
     pub(crate) fn lock(&self) -> Locked<'_, K, V> {
         Locked { shard: self, state: self.state.lock() }
     }
+
+    /// Takes the lock if nobody has it.
+    pub(super) fn try_lock(&self) -> Option<Locked<'_, K, V>> {
+        Some(Locked { shard: self, state: self.state.try_lock()? })
+    }
 }
 
 #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
@@ -153,11 +158,22 @@ impl<'s, K, V> Locked<'s, K, V> {
 
     /// Fills a cell with a new entry and shows it to the policy; readers do not see it before [`Locked::publish`].
     #[inline]
-    pub(crate) fn admit(&mut self, hash: u32, key: K, value: V, weight: u32, ends: Ends) -> u32 {
+    pub(crate) fn admit<const PLAIN: bool>(
+        &mut self,
+        hash: u32,
+        key: K,
+        value: V,
+        weight: u32,
+        ends: Ends,
+    ) -> u32 {
         let id = self.fill(hash, key, value, ends);
         let view = self.view();
         let state = &mut *self.state;
-        state.policy.insert(&view, &self.shard.activity, id, weight);
+        if PLAIN {
+            state.policy.insert(&view, &self.shard.activity, id, weight);
+        } else {
+            state.policy.insert_by_kind(&view, &self.shard.activity, id, weight);
+        }
         id
     }
 
@@ -219,10 +235,16 @@ impl<'s, K, V> Locked<'s, K, V> {
         let id = self.fill(hash, key, value, ends);
         let view = self.view();
         let state = &mut *self.state;
-        state.policy.replace(&view, &self.shard.activity, spot.id, id, weight);
+        state.policy.replace_by_kind(&view, &self.shard.activity, spot.id, id, weight);
         self.table_of(spot).replace(spot.place, id);
         self.lay_out(spot.id);
         id
+    }
+
+    /// Moves an entry to its place as the one used last, in a shard that keeps the order of use.
+    pub(super) fn refresh(&mut self, id: u32) {
+        let view = self.view();
+        self.state.policy.refresh(&view, id);
     }
 
     /// Unlinks an entry that is past its time: its last use does not count.
@@ -241,10 +263,10 @@ impl<'s, K, V> Locked<'s, K, V> {
 
     /// Lets the policy choose an entry and unlinks it. None if there is nothing it may take. `newcomer` is in no table yet.
     #[inline]
-    pub(crate) fn evict(&mut self, newcomer: Option<u32>) -> Option<u32> {
+    pub(crate) fn evict<const PLAIN: bool>(&mut self, newcomer: Option<u32>) -> Option<u32> {
         let view = Linked { view: self.view(), table: self.table() };
         let state = &mut *self.state;
-        let id = state.policy.evict(&view)?;
+        let id = if PLAIN { state.policy.evict(&view) } else { state.policy.evict_by_kind(&view) }?;
         if newcomer == Some(id) {
             self.lay_out(id);
         } else {
@@ -255,9 +277,13 @@ impl<'s, K, V> Locked<'s, K, V> {
 
     /// Tells the policy that nothing had to go.
     #[inline]
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn settle<const PLAIN: bool>(&mut self) {
         let view = self.view();
-        self.state.policy.settle(&view);
+        if PLAIN {
+            self.state.policy.settle(&view);
+        } else {
+            self.state.policy.settle_by_kind(&view);
+        }
     }
 
     /// Out of the tables (if it was ever there) and into limbo.
@@ -274,6 +300,12 @@ impl<'s, K, V> Locked<'s, K, V> {
     #[inline]
     pub(crate) fn weight_of(&self, id: u32) -> u32 {
         self.state.policy.weight_of(id)
+    }
+
+    /// Gives the shard another part of the capacity. Nothing is evicted yet.
+    pub(crate) fn set_share(&mut self, share: u64) {
+        self.shard.share.store(share, Ordering::Relaxed);
+        self.state.policy.set_capacity(&self.shard.activity, share);
     }
 
     /// What the policy holds, in weight.

@@ -20,7 +20,7 @@ use super::node::{Node, Nodes};
 use super::table::{FULL, Missed, Table};
 use super::times::{Times, TimesTable};
 use super::wheel::Wheel;
-use crate::policy::{Activity, Config, Header, Policy};
+use crate::policy::{Activity, Config, Header, Kind, Policy};
 use crate::reclaim::Pinned;
 use crate::sync::{AtomicPtr, Mutex, Ordering};
 
@@ -37,10 +37,14 @@ pub(crate) struct Shard<K, V> {
     pub(super) next: AtomicPtr<Table>,
     /// Whether `times` may hold anything: a read asks the clock only then.
     timed: AtomicBool,
+    /// Whether each hit has a place in the order of eviction.
+    ordered: bool,
     pub(super) cells: Cells,
     pub(super) times: OnceLock<Box<TimesTable>>,
     /// This shard's part of the capacity, in weight.
-    share: u64,
+    pub(super) share: AtomicU64,
+    /// How long an entry stays after its end, in ticks.
+    pub(super) grace: u64,
     pub(super) activity: Activity,
     pub(super) load: CachePadded<Load>,
     pub(super) state: CachePadded<Mutex<State<K, V>>>,
@@ -112,7 +116,7 @@ impl<K, V> Copy for Found<'_, K, V> {}
 #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
 impl<K, V> Shard<K, V> {
     /// `share`: this shard's part of the capacity.
-    pub(crate) fn new(share: u64, weighted: bool, seed: u64) -> Self {
+    pub(crate) fn new(share: u64, weighted: bool, seed: u64, kind: Kind) -> Self {
         let expected = if weighted || share == u64::MAX { 0 } else { share };
         let (cells, allocator) = Cells::new(Node::<K, V>::LAYOUT);
         let table = Box::new(Table::for_entries(first_table(expected)));
@@ -120,13 +124,15 @@ impl<K, V> Shard<K, V> {
             table: AtomicPtr::new(Box::into_raw(table)),
             next: AtomicPtr::new(std::ptr::null_mut()),
             timed: AtomicBool::new(false),
+            ordered: kind == Kind::Lru,
             cells,
             times: OnceLock::new(),
-            share,
+            share: AtomicU64::new(share),
+            grace: 0,
             activity: Activity::new(),
             load: CachePadded::default(),
             state: CachePadded::new(Mutex::new(State {
-                policy: Policy::new(Config { capacity: share, weighted, seed }),
+                policy: Policy::new(Config { capacity: share, weighted, seed, kind }),
                 allocator,
                 limbo: Limbo::default(),
                 dead: Vec::new(),
@@ -138,14 +144,27 @@ impl<K, V> Shard<K, V> {
         }
     }
 
+    /// Lets entries stay for so many ticks after their ends.
+    pub(crate) fn lingering(mut self, grace: u64) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// When an entry is to be removed; 0 = never.
+    pub(super) fn leaves(&self, end: u64) -> u64 {
+        if end == 0 { 0 } else { end.saturating_add(self.grace) }
+    }
+
+    #[inline]
     pub(crate) fn share(&self) -> u64 {
-        self.share
+        self.share.load(Ordering::Relaxed)
     }
 
     /// What this shard may keep while others are over their share.
     #[inline]
     pub(crate) fn fair(&self) -> u64 {
-        self.share - self.share / 8
+        let share = self.share();
+        share - share / 8
     }
 
     #[inline]
@@ -191,8 +210,21 @@ impl<K, V> Shard<K, V> {
     /// Records a hit for the policy. If the entry can't expire, further hits need not come here.
     #[inline]
     pub(crate) fn touch(&self, id: u32, header: &Header, counted: bool) {
+        if self.ordered {
+            return self.touch_in_order(id, header);
+        }
         let ends = || self.timed() && self.times(id).is_some_and(|times| times.end() != 0);
         header.settle(counted, &self.activity, || !ends());
+    }
+
+    /// Records a hit where it belongs, or if a writer holds the lock, for the eviction hand to find. Never marks the entry as
+    /// settled, so that each hit comes here. The caller's pin keeps the cell from being used again.
+    #[cold]
+    fn touch_in_order(&self, id: u32, header: &Header) {
+        match self.try_lock() {
+            Some(mut locked) => locked.refresh(id),
+            None => header.touch(&self.activity),
+        }
     }
 
     #[inline]

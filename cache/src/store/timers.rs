@@ -14,7 +14,7 @@ impl<'s, K, V> Locked<'s, K, V> {
             let times = shard.times.get_or_init(|| Box::new(TimesTable::new())).get_or_create(id);
             times.set(ends.deadline, ends.idle);
             let wheel = self.state.wheel.get_or_insert_with(|| Box::new(Wheel::new()));
-            wheel.schedule(id, times.end());
+            wheel.schedule(id, shard.leaves(times.end()));
             shard.set_timed();
         } else if let Some(times) = shard.times(id) {
             times.set(0, 0);
@@ -33,17 +33,29 @@ impl<'s, K, V> Locked<'s, K, V> {
         let wheel = self.state.wheel.get_or_insert_with(|| Box::new(Wheel::new()));
         match times.end() {
             0 => wheel.cancel(id),
-            end => wheel.schedule(id, end),
+            end => wheel.schedule(id, shard.leaves(end)),
         }
         shard.set_timed();
         // After the deadline, so that a hit that sees the one sees the other: header.rs.
         self.node(id).header.watch();
     }
 
-    /// Whether a cell that was linked once is still there, and dead by now.
-    pub(crate) fn is_overdue(&self, id: u32, now: u64) -> bool {
-        self.state.wheel.as_ref().is_some_and(|wheel| wheel.holds(id))
-            && self.shard.times(id).is_some_and(|times| times.expired(now))
+    /// Whether a cell that was linked once is still there, and dead by now. If it lives, its timer is set to its end: a
+    /// read that shortened its life left it where it was.
+    pub(crate) fn is_overdue(&mut self, id: u32, now: u64) -> bool {
+        let shard = self.shard;
+        let (Some(wheel), Some(times)) = (&mut self.state.wheel, shard.times(id)) else { return false };
+        if !wheel.holds(id) {
+            return false;
+        }
+        if times.expired(now.saturating_sub(shard.grace)) {
+            return true;
+        }
+        match times.end() {
+            0 => wheel.cancel(id),
+            end => wheel.schedule(id, shard.leaves(end)),
+        }
+        false
     }
 
     #[cold]
@@ -57,7 +69,7 @@ impl<'s, K, V> Locked<'s, K, V> {
     pub(crate) fn next_timer(&mut self, now: u64) -> Step {
         let shard = self.shard;
         let Some(wheel) = &mut self.state.wheel else { return Step::Idle };
-        wheel.step(now, |id| shard.times(id).map_or(0, Times::end))
+        wheel.step(now, |id| shard.times(id).map_or(0, |times| shard.leaves(times.end())))
     }
 
     /// Puts the timers right if the clock has gone back. Cost: proportional to their number.
@@ -72,7 +84,7 @@ impl<'s, K, V> Locked<'s, K, V> {
         for id in ids {
             let end = shard.times(id).map_or(0, Times::end);
             if end != 0 {
-                wheel.schedule(id, end);
+                wheel.schedule(id, shard.leaves(end));
             }
         }
     }

@@ -1,7 +1,13 @@
 //! One binary, one file per behaviour. Tests named `bNN_…` stand for a class of bugs that hit other caches.
 
+#[cfg(feature = "tokio")]
+mod background;
 mod basic;
+#[cfg(feature = "tokio")]
+mod batch;
 mod bound;
+mod bugs;
+mod bulk;
 mod compute;
 mod compute_async;
 mod drops;
@@ -16,13 +22,17 @@ mod janitor;
 mod listener;
 mod loading;
 mod loading_async;
+mod lru;
 mod model;
 mod panics;
 mod reentrance;
 mod reference;
 mod removal;
+mod resize;
 #[cfg(millpond_shuttle)]
 mod schedules;
+mod stale;
 mod stats;
 mod stress;
 mod support;
+mod weights;

@@ -2,10 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::DefaultHasher;
+use std::future::Future;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,11 +36,35 @@ pub(crate) const fn scaled(full: u64, small: u64) -> u64 {
 
 /// Waits until `holds`, and fails after ten seconds.
 pub(crate) fn eventually(holds: impl Fn() -> bool) {
+    eventually_within(10, holds);
+}
+
+pub(crate) fn eventually_within(seconds: u64, holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(scaled(10, 1_000)), "never came true");
+        assert!(began.elapsed() < Duration::from_secs(scaled(seconds, 100 * seconds)), "never came true");
         thread::yield_now();
     }
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+pub(crate) struct Alarm(AtomicU64);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Alarm {
+    pub(crate) fn rings(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+pub(crate) fn poll<F: Future + ?Sized>(future: &mut Pin<Box<F>>, alarm: &Arc<Alarm>) -> Poll<F::Output> {
+    future.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(alarm))))
 }
 
 /// xorshift64*: small, repeatable, good enough to choose operations.
