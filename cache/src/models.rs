@@ -464,6 +464,38 @@ fn models_move_and_two_updates() {
 }
 
 #[test]
+fn models_clear_hides_what_was_there() {
+    model(2, || {
+        let shard = Arc::new(Shard::new(u64::MAX, false, 1));
+        for key in 0..2 {
+            let mut locked = shard.lock();
+            admit(&mut locked, key, key);
+            finish(locked);
+        }
+        let cleared = Arc::new(AtomicU32::new(0));
+        let participant = reclaim::join();
+        let (other, done) = (Arc::clone(&shard), Arc::clone(&cleared));
+        let reader = thread::spawn(move || {
+            let after = done.load(Ordering::Acquire) == 1;
+            let pin = reclaim::pin_as(participant);
+            let found = other.find(&pin, hash(1), |candidate| *candidate == 1).map(|found| found.node.value);
+            assert!(matches!(found, None | Some(1 | 10)), "{found:?}");
+            assert!(!after || found != Some(1), "seen after the clearing had returned");
+        });
+        let mut locked = shard.lock();
+        locked.clear(0);
+        finish(locked);
+        cleared.store(1, Ordering::Release);
+        let mut locked = shard.lock();
+        while locked.next_cleared().is_some() {}
+        admit(&mut locked, 1, 10);
+        finish(locked);
+        reader.join().unwrap();
+        shard.lock().check_invariants();
+    });
+}
+
+#[test]
 fn models_growth_has_no_false_miss() {
     model(3, || {
         let shard = full_shard();
@@ -584,7 +616,7 @@ fn models_growth_and_reclamation() {
 
 fn wakes_a_thread(outcome: fn() -> Outcome<u32>) {
     model(3, move || {
-        let flight = Arc::new(Flight::new());
+        let flight = Arc::new(Flight::new(false));
         let other = Arc::clone(&flight);
         let waiter = thread::spawn(move || match other.wait() {
             Outcome::Loaded(value) => assert_eq!(*value, 5),
@@ -617,7 +649,7 @@ impl Wake for Alarm {
 #[test]
 fn models_a_waiting_task_is_woken_and_sees_the_outcome() {
     model(3, || {
-        let flight = Arc::new(Flight::new());
+        let flight = Arc::new(Flight::new(false));
         let other = Arc::clone(&flight);
         let waiter = thread::spawn(move || {
             let waker = Waker::from(std::sync::Arc::new(Alarm(thread::current())));
@@ -635,7 +667,7 @@ fn models_a_waiting_task_is_woken_and_sees_the_outcome() {
 #[test]
 fn models_a_task_that_leaves_takes_nobody_with_it() {
     model(3, || {
-        let flight = Arc::new(Flight::<u32>::new());
+        let flight = Arc::new(Flight::<u32>::new(false));
         let (first, second) = (Arc::clone(&flight), Arc::clone(&flight));
         let leaver = thread::spawn(move || {
             let waker = Waker::noop();

@@ -5,7 +5,7 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use super::write::{Fresh, Removed};
+use super::write::Fresh;
 use super::{Core, KeyHash};
 use crate::store::locked::{Ends, Locked};
 use crate::store::swap::Peek;
@@ -20,7 +20,7 @@ where
     pub(super) fn insert_plain(&self, hash: KeyHash, key: K, value: V) {
         let index = self.shard_index(hash);
         let mut locked = self.shards.of(index).lock();
-        if self.flights[index].any() {
+        if self.flights[index].any() || self.waiting.any() {
             drop(locked);
             return self.insert_general(hash, key, value);
         }
@@ -65,7 +65,7 @@ where
             locked.publish(hash.part(), id);
         }
         let aftermath = locked.finish();
-        self.conclude(None, index, &Removed::new(), aftermath);
+        self.conclude(None, index, &self.removed(), aftermath);
     }
 
     #[cold]

@@ -25,7 +25,8 @@ impl<'s, K: Eq, V> Locked<'s, K, V> {
     /// Apart from [`Locked::swap`], so that a comparison that panics finds key and value with a caller who unlocks first.
     #[inline]
     pub(crate) fn peek(&self, hash: u32, key: &K) -> Peek<'s> {
-        if self.shard.timed() || !self.shard.next.load(Ordering::Relaxed).is_null() {
+        let is_growing = !self.shard.next.load(Ordering::Relaxed).is_null();
+        if self.shard.timed() || is_growing || self.state.tags.is_some() {
             return Peek::Unsure;
         }
         match self.table().peek(hash, |id| (self.node(id).key == *key).then_some(id)) {

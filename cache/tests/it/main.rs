@@ -8,6 +8,7 @@ mod batch;
 mod bound;
 mod bugs;
 mod bulk;
+mod clear;
 mod compute;
 mod compute_async;
 mod drops;
@@ -24,9 +25,13 @@ mod loading;
 mod loading_async;
 mod lru;
 mod model;
+mod notifications;
 mod panics;
 mod reentrance;
 mod reference;
+mod refresh;
+#[cfg(feature = "tokio")]
+mod refresh_async;
 mod removal;
 mod resize;
 #[cfg(millpond_shuttle)]
@@ -35,4 +40,5 @@ mod stale;
 mod stats;
 mod stress;
 mod support;
+mod tags;
 mod weights;
