@@ -396,7 +396,7 @@ fn hash(key: u64) -> u32 {
 }
 
 fn admit(locked: &mut Locked<'_, u64, u64>, key: u64, value: u64) {
-    let id = locked.admit::<true>(hash(key), key, value, 1, Ends::default());
+    let id = locked.admit(hash(key), key, value, 1, Ends::default());
     locked.publish(hash(key), id);
 }
 
@@ -620,7 +620,7 @@ fn wakes_a_thread(outcome: fn() -> Outcome<u32>) {
         let other = Arc::clone(&flight);
         let waiter = thread::spawn(move || match other.wait() {
             Outcome::Loaded(value) => assert_eq!(*value, 5),
-            Outcome::Abandoned | Outcome::Absent | Outcome::Failed(_) => {}
+            Outcome::Abandoned | Outcome::Failed(_) => {}
         });
         flight.complete(outcome());
         waiter.join().unwrap();

@@ -9,7 +9,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use millpond_cache::compute::Op;
-use millpond_cache::{Cache, ManualClock, RemovalCause};
+use millpond_cache::{Cache, Expiry, ManualClock, RemovalCause};
 use parking_lot::Mutex;
 
 use crate::support::{
@@ -264,4 +264,37 @@ fn b19_nothing_is_dropped_under_a_lock_when_a_comparison_panics() {
         }
         assert_eq!(census.alive(), 0);
     });
+}
+
+/// Reads end a life after ten seconds, which without them has no end.
+struct OnceRead;
+
+impl Expiry<u64, u64> for OnceRead {
+    fn expire_after_read(&self, _: &u64, _: &u64, remaining: Option<Duration>) -> Option<Duration> {
+        remaining.is_none().then_some(Duration::from_secs(10))
+    }
+}
+
+#[test]
+fn b08_housekeeping_finds_a_life_that_a_read_shortened_however_often_it_looked_before() {
+    let reports = Reports::default();
+    let log = Arc::clone(&reports);
+    let clock = Arc::new(ManualClock::new());
+    let cache: Cache<u64, u64> = Cache::builder()
+        .expire_after(OnceRead)
+        .clock(Arc::clone(&clock))
+        .eviction_listener(move |&key, &value, cause| log.lock().push((key, value, cause)))
+        .build()
+        .unwrap();
+    cache.insert(1, 1);
+    assert_eq!(cache.get(&1), Some(1));
+    for _ in 0..3 {
+        cache.run_pending_tasks();
+        clock.advance(Duration::from_secs(3));
+    }
+    assert_eq!((cache.get(&1), cache.entry_count()), (Some(1), 1));
+    clock.advance(Duration::from_secs(1));
+    cache.run_pending_tasks();
+    assert_eq!((cache.entry_count(), &reports.lock()[..]), (0, &[(1, 1, RemovalCause::Expired)][..]));
+    cache.check_invariants();
 }

@@ -6,6 +6,7 @@ mod basic;
 #[cfg(feature = "tokio")]
 mod batch;
 mod bound;
+mod bugs;
 mod bulk;
 mod clear;
 mod clock;
