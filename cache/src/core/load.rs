@@ -343,6 +343,13 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
         }
     }
 
+    /// What this load stores will carry tags. Before its loader runs.
+    pub(crate) fn claim(&mut self, tags: &[Arc<str>]) {
+        if !tags.is_empty() {
+            self.claim = Some(Claim::new(&self.core.tag_loads, tags));
+        }
+    }
+
     /// A handle to the flight, to wait for its end.
     #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only work in the background needs it"))]
     pub(crate) fn flight_handle(&self) -> Arc<Flight<V>> {

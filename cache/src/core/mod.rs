@@ -11,6 +11,7 @@
 //! - [`load`]: one load per key at a time; [`held`]: for longer than the call that began it.
 //! - [`stale`]: old values for loads that fail.
 //! - [`tags`](self::tags): entries removed together.
+//! - `snapshot`: what is saved of entries, and how they are put back.
 //! - [`compute`]: read, decide, write as one step, with the decision outside the lock.
 //!
 //! **Locks.** A shard's lock, then that shard's flights; never two shards at once. Under them runs no user code but
@@ -26,6 +27,8 @@ pub(crate) mod load;
 mod maintain;
 mod plain;
 mod read;
+#[cfg(feature = "snapshot")]
+pub(crate) mod snapshot;
 mod stale;
 pub(crate) mod tags;
 pub(crate) mod write;

@@ -31,6 +31,8 @@ mod reference;
 mod removal;
 #[cfg(millpond_shuttle)]
 mod schedules;
+#[cfg(feature = "snapshot")]
+mod snapshot;
 mod stale;
 mod stats;
 mod stress;
