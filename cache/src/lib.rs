@@ -32,7 +32,7 @@
 //!   caller, [`Cache::get_or_insert_with_detached`].
 //! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
 //! - Weights in bytes for common types: [`weighers`].
-//! - [`RemovalCause`], [`Stats`]: what left, what was counted.
+//! - [`RemovalCause`], [`Stats`], [`LoadTimes`]: what left, what was counted.
 //! - [`Expiry`], [`Cache::set_expires_after`]: a life of its own for each entry.
 //! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
@@ -46,6 +46,7 @@ mod capacity;
 mod clock;
 pub mod compute;
 mod core;
+mod counters;
 #[cfg(feature = "tokio")]
 mod detached;
 mod entry;
@@ -58,6 +59,7 @@ mod freshness_settings;
 mod iter;
 mod janitor;
 mod listener;
+mod load_times;
 mod loading;
 #[cfg(all(test, millpond_loom))]
 mod models;
@@ -89,6 +91,7 @@ pub use crate::error::{BuildError, ResizeError};
 pub use crate::eviction::{Admission, EvictionPolicy};
 pub use crate::expiry::Expiry;
 pub use crate::iter::Iter;
+pub use crate::load_times::LoadTimes;
 pub use crate::pin::PinGuard;
 pub use crate::refresh::Refresh;
 pub use crate::refresher::RefreshJob;

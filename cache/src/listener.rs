@@ -2,8 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::counters::{Counter, Counters};
 use crate::removal::RemovalCause;
-use crate::stats::{Counter, Counters};
 
 type Callback<K, V> = Box<dyn Fn(&K, &V, RemovalCause) + Send + Sync>;
 

@@ -17,10 +17,10 @@ use hashbrown::HashTable;
 use super::held::Held;
 use super::write::{Fresh, Life, Removed};
 use super::{Core, KeyHash};
+use crate::counters::Counter;
 use crate::flight::{Flight, Outcome};
 use crate::reclaim;
 use crate::removal::RemovalCause;
-use crate::stats::Counter;
 use crate::store::locked::{Ends, Locked, Spot};
 use crate::sync::Mutex;
 
@@ -201,8 +201,7 @@ where
     /// Counts a load that ended.
     pub(crate) fn count_load(&self, counter: Counter, began: Option<Instant>) {
         if let (Some(counters), Some(began)) = (&self.counters, began) {
-            counters.count(counter, 1);
-            counters.count(Counter::LoadNanos, u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            counters.count_load(counter, began.elapsed());
         }
     }
 

@@ -38,11 +38,11 @@ use janitors::Janitors;
 use load::Flights;
 
 use crate::clock::Ticks;
+use crate::counters::Counters;
 use crate::expiry::Expiry;
 use crate::freshness::Freshness;
 use crate::listener::Listener;
 use crate::policy::Marks;
-use crate::stats::Counters;
 use crate::store::shards::Shards;
 
 /// Decides what an entry weighs.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::load::Leader;
 use super::write::Removed;
+use crate::counters::Counter;
 use crate::flight::Outcome;
 use crate::reclaim;
 use crate::removal::RemovalCause;
-use crate::stats::Counter;
 
 impl<K, V, S> Leader<'_, K, V, S>
 where
