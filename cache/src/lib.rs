@@ -32,7 +32,7 @@
 //!   caller, [`Cache::get_or_insert_with_detached`].
 //! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
 //! - Weights in bytes for common types: [`weighers`].
-//! - [`RemovalCause`], [`Stats`]: what left, what was counted. [`Notifications`]: what left, on another thread or in a task.
+//! - [`RemovalCause`], [`Stats`], [`LoadTimes`]: what left, what was counted. [`Notifications`]: what left, on another thread or in a task.
 //! - Entries removed together, by tag: [`Cache::insert_with_tags`], [`Cache::invalidate_tag`].
 //! - With the feature `snapshot`: `Cache::save_snapshot`, `Cache::load_snapshot`, so that a restart is a warm one.
 //! - [`Expiry`], [`Cache::set_expires_after`]: a life of its own for each entry.
@@ -48,6 +48,8 @@ mod capacity;
 mod clock;
 pub mod compute;
 mod core;
+mod counter;
+mod counters;
 #[cfg(feature = "tokio")]
 mod detached;
 mod entry;
@@ -60,6 +62,7 @@ mod freshness_settings;
 mod iter;
 mod janitor;
 mod listener;
+mod load_times;
 mod loading;
 #[cfg(all(test, millpond_loom))]
 mod models;
@@ -95,6 +98,7 @@ pub use crate::error::{BuildError, ResizeError};
 pub use crate::eviction::{Admission, EvictionPolicy};
 pub use crate::expiry::Expiry;
 pub use crate::iter::Iter;
+pub use crate::load_times::LoadTimes;
 pub use crate::notifications::{Notifications, Removal, WhenFull};
 pub use crate::pin::PinGuard;
 pub use crate::refresh::Refresh;

@@ -48,12 +48,12 @@ use load::Flights;
 use tags::TagLoads;
 
 use crate::clock::Ticks;
+use crate::counters::Counters;
 use crate::expiry::Expiry;
 use crate::freshness::Freshness;
 use crate::listener::Listener;
 use crate::notifications::Outbox;
 use crate::policy::Marks;
-use crate::stats::Counters;
 use crate::store::shards::Shards;
 
 /// Decides what an entry weighs.
