@@ -31,6 +31,7 @@
 //!   caller, [`Cache::get_or_insert_with_detached`].
 //! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
 //! - Weights in bytes for common types: [`weighers`].
+//! - The bound and who leaves: [`Cache::set_max_capacity`], [`EvictionPolicy`], [`Admission`], [`Cache::policy`].
 //! - [`RemovalCause`], [`Stats`]: what left, what was counted.
 //! - [`Expiry`], [`Cache::set_expires_after`]: a life of its own for each entry.
 //! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
@@ -65,6 +66,7 @@ mod pin;
 /// The eviction policy: knows slots, hashes and weights; no key, no value, no lock, no clock.
 #[doc(hidden)]
 pub mod policy;
+mod policy_view;
 mod prefetch;
 mod reclaim;
 mod rejected;
@@ -87,6 +89,7 @@ pub use crate::eviction::{Admission, EvictionPolicy};
 pub use crate::expiry::Expiry;
 pub use crate::iter::Iter;
 pub use crate::pin::PinGuard;
+pub use crate::policy_view::{PolicyView, Region, Regions};
 pub use crate::rejected::Rejected;
 pub use crate::removal::RemovalCause;
 pub use crate::stats::Stats;

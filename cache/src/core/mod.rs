@@ -10,6 +10,7 @@
 //! - [`resize`]: another bound at run time.
 //! - [`load`]: one load per key at a time; [`held`]: for longer than the call that began it.
 //! - [`stale`]: old values for loads that fail.
+//! - [`view`]: what the policy thinks of the entries.
 //! - [`compute`]: read, decide, write as one step, with the decision outside the lock.
 //!
 //! **Locks.** A shard's lock, then that shard's flights; never two shards at once. Under them runs no user code but
@@ -26,6 +27,7 @@ mod plain;
 mod read;
 pub(crate) mod resize;
 mod stale;
+mod view;
 pub(crate) mod write;
 
 use std::hash::{BuildHasher, Hash};

@@ -14,6 +14,7 @@ pub(crate) mod cells;
 pub(crate) mod limbo;
 pub(crate) mod locked;
 pub(crate) mod node;
+mod ranks;
 pub(crate) mod shard;
 pub(crate) mod shards;
 pub(crate) mod swap;

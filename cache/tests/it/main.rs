@@ -24,6 +24,7 @@ mod loading_async;
 mod lru;
 mod model;
 mod panics;
+mod policy_view;
 mod reentrance;
 mod reference;
 mod removal;
