@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::cache::Cache;
 use crate::clock::{Clock, Ticks, nanos};
 use crate::core::budget::Budget;
+use crate::core::clear::Waiting;
 use crate::core::janitors::Janitors;
 use crate::core::load::Flights;
 use crate::core::resize::share;
@@ -18,6 +19,7 @@ use crate::eviction::{Admission, EvictionPolicy};
 use crate::expiry::Expiry;
 use crate::freshness::Freshness;
 use crate::listener::Listener;
+use crate::notifications::{self, Notifications, Outbox, WhenFull};
 use crate::policy::Kind;
 use crate::removal::RemovalCause;
 use crate::stats::Counters;
@@ -51,8 +53,9 @@ pub struct CacheBuilder<K, V, S = ahash::RandomState> {
     time_to_idle: Option<Duration>,
     jitter: Option<f64>,
     expiry: Option<Box<dyn Expiry<K, V>>>,
-    pub(crate) freshness: Freshness<V>,
+    pub(crate) freshness: Freshness<K, V>,
     listener: Option<Listener<K, V>>,
+    outbox: Option<Box<dyn Outbox<K, V>>>,
     clock: Option<Box<dyn Clock>>,
     record_stats: bool,
     shards: Option<usize>,
@@ -75,6 +78,7 @@ impl<K, V> Default for CacheBuilder<K, V> {
             expiry: None,
             freshness: Freshness::default(),
             listener: None,
+            outbox: None,
             clock: None,
             record_stats: false,
             shards: None,
@@ -203,6 +207,21 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         self
     }
 
+    /// Sends each removal to a receiver on another thread or in a task, by a queue of `capacity` events (at least 1). Default:
+    /// none.
+    ///
+    /// The call that removes an entry clones key and value, outside locks. A second call of this ends the first receiver's
+    /// events. See [`Notifications`] for an example and for what is promised.
+    pub fn notifications(mut self, capacity: usize, when_full: WhenFull) -> (Self, Notifications<K, V>)
+    where
+        K: Clone + Send + 'static,
+        V: Clone + Send + 'static,
+    {
+        let (outbox, receiver) = notifications::queue(capacity, when_full);
+        self.outbox = Some(outbox);
+        (self, receiver)
+    }
+
     /// Counts hits, misses, loads and removals; see [`Cache::stats`]. Default: off, and then it costs nothing.
     pub fn record_stats(mut self) -> Self {
         self.record_stats = true;
@@ -252,6 +271,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             expiry: self.expiry,
             freshness: self.freshness,
             listener: self.listener,
+            outbox: self.outbox,
             clock: self.clock,
             record_stats: self.record_stats,
             shards: self.shards,
@@ -303,12 +323,16 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             Some(seed) => seed.wrapping_add(shard.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             None => seeds.hash_one(shard),
         };
-        let grace = self.freshness.grace;
+        self.freshness.check(self.time_to_live)?;
+        let (grace, renews) = (self.freshness.grace, self.freshness.refresh.is_some());
         let make = |shard| {
-            Shard::new(share(shard, shards, max), weighted, seed_of(shard as u64), kind).lingering(grace)
+            Shard::new(share(shard, shards, max), weighted, seed_of(shard as u64), kind)
+                .lingering(grace)
+                .renewing(renews)
         };
         let plain = self.weigher.is_none()
             && self.listener.is_none()
+            && self.outbox.is_none()
             && !self.record_stats
             && kind == Kind::TinyLfu
             && self.time_to_live.is_none()
@@ -321,8 +345,11 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             shards: Shards::new((0..shards).map(make)),
             flights: (0..shards).map(|_| Flights::new()).collect(),
             budget: Budget::new(max),
+            waiting: Waiting::default(),
+            tag_loads: Arc::default(),
             weigher: self.weigher,
             listener: self.listener,
+            outbox: self.outbox,
             counters: self.record_stats.then(Counters::new),
             ticks: self.clock.map_or(Ticks::Coarse, Ticks::Custom),
             time_to_live: self.time_to_live.map_or(0, at_least_one_tick),

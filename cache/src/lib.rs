@@ -26,13 +26,15 @@
 //! - Loading: [`Cache::get_or_insert_with`] and its fallible and async twins.
 //! - Loaders that find nothing: [`Cache::optionally_get_with`]; loaders that fail:
 //!   [`CacheBuilder::stale_if_error`].
+//! - Values that are loaded again while the old ones are served: [`CacheBuilder::refresh_after`], [`Refresh`].
 //! - Many keys at once: [`Cache::get_all`], and [`Cache::get_many_with`] with one load for what is missing.
 //! - With the feature `tokio`: [`BatchLoader`], which gathers single misses into bulk loads, and loads that outlive their
 //!   caller, [`Cache::get_or_insert_with_detached`].
 //! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
 //! - Weights in bytes for common types: [`weighers`].
 //! - The bound and who leaves: [`Cache::set_max_capacity`], [`EvictionPolicy`], [`Admission`], [`Cache::policy`].
-//! - [`RemovalCause`], [`Stats`]: what left, what was counted.
+//! - [`RemovalCause`], [`Stats`]: what left, what was counted. [`Notifications`]: what left, on another thread or in a task.
+//! - Entries removed together, by tag: [`Cache::insert_with_tags`], [`Cache::invalidate_tag`].
 //! - [`Expiry`], [`Cache::set_expires_after`]: a life of its own for each entry.
 //! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
@@ -61,6 +63,7 @@ mod listener;
 mod loading;
 #[cfg(all(test, millpond_loom))]
 mod models;
+mod notifications;
 mod optional;
 mod pin;
 /// The eviction policy: knows slots, hashes and weights; no key, no value, no lock, no clock.
@@ -69,11 +72,14 @@ pub mod policy;
 mod policy_view;
 mod prefetch;
 mod reclaim;
+mod refresh;
+mod refresher;
 mod rejected;
 mod removal;
 mod stats;
 mod store;
 mod sync;
+mod tags;
 mod waiter;
 pub mod weighers;
 mod zeroed;
@@ -88,8 +94,11 @@ pub use crate::error::{BuildError, ResizeError};
 pub use crate::eviction::{Admission, EvictionPolicy};
 pub use crate::expiry::Expiry;
 pub use crate::iter::Iter;
+pub use crate::notifications::{Notifications, Removal, WhenFull};
 pub use crate::pin::PinGuard;
 pub use crate::policy_view::{PolicyView, Region, Regions};
+pub use crate::refresh::Refresh;
+pub use crate::refresher::RefreshJob;
 pub use crate::rejected::Rejected;
 pub use crate::removal::RemovalCause;
 pub use crate::stats::Stats;

@@ -24,11 +24,15 @@ pub(crate) enum Counter {
     Replaced,
     Expired,
     Evicted,
+    Cleared,
     ListenerPanics,
     StaleServed,
+    Refreshes,
+    RefreshFailures,
+    RefreshesDiscarded,
 }
 
-const COUNTERS: usize = 11;
+const COUNTERS: usize = 15;
 
 impl Counter {
     pub(crate) fn removal(cause: RemovalCause) -> Self {
@@ -37,6 +41,7 @@ impl Counter {
             RemovalCause::Replaced => Self::Replaced,
             RemovalCause::Expired => Self::Expired,
             RemovalCause::Size => Self::Evicted,
+            RemovalCause::Cleared => Self::Cleared,
         }
     }
 }
@@ -100,8 +105,12 @@ impl Counters {
             replaced: self.sum(Counter::Replaced),
             expired: self.sum(Counter::Expired),
             evicted: self.sum(Counter::Evicted),
+            cleared: self.sum(Counter::Cleared),
             listener_panics: self.sum(Counter::ListenerPanics),
             stale_served: self.sum(Counter::StaleServed),
+            refreshes: self.sum(Counter::Refreshes),
+            refresh_failures: self.sum(Counter::RefreshFailures),
+            refreshes_discarded: self.sum(Counter::RefreshesDiscarded),
         }
     }
 }
@@ -122,8 +131,12 @@ pub struct Stats {
     replaced: u64,
     expired: u64,
     evicted: u64,
+    cleared: u64,
     listener_panics: u64,
     stale_served: u64,
+    refreshes: u64,
+    refresh_failures: u64,
+    refreshes_discarded: u64,
 }
 
 impl Stats {
@@ -193,11 +206,35 @@ impl Stats {
         self.evicted
     }
 
+    /// Entries that left with all others ([`RemovalCause::Cleared`]), counted when they are taken out.
+    #[must_use]
+    pub fn cleared(&self) -> u64 {
+        self.cleared
+    }
+
     /// Failed loads that were answered with an expired value
     /// ([`CacheBuilder::stale_if_error`](crate::CacheBuilder::stale_if_error)), counted for each key.
     #[must_use]
     pub fn stale_served(&self) -> u64 {
         self.stale_served
+    }
+
+    /// Refreshes whose value was stored. They count as loads, too.
+    #[must_use]
+    pub fn refreshes(&self) -> u64 {
+        self.refreshes
+    }
+
+    /// Refreshes that failed, panicked or were dropped before they ended. The first of these count as failed loads, too.
+    #[must_use]
+    pub fn refresh_failures(&self) -> u64 {
+        self.refresh_failures
+    }
+
+    /// Refreshes whose value was not stored, because the entry was written or removed meanwhile. They count as loads, too.
+    #[must_use]
+    pub fn refreshes_discarded(&self) -> u64 {
+        self.refreshes_discarded
     }
 
     /// Calls of the eviction listener that panicked.

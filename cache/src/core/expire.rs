@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use equivalent::Equivalent;
 
-use super::write::{Fresh, Life, Removed};
+use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
 use crate::clock::nanos;
 use crate::expiry::Expiry;
@@ -73,7 +73,8 @@ impl<K: Eq, V, S> Core<K, V, S> {
         let configured = self.time_to_live != 0
             || self.time_to_idle != 0
             || self.expiry.is_some()
-            || self.freshness.negative.is_some();
+            || self.freshness.negative.is_some()
+            || self.freshness.refresh.is_some();
         if !configured && matches!(life, Life::Configured) {
             return Ends::default();
         }
@@ -95,7 +96,8 @@ impl<K: Eq, V, S> Core<K, V, S> {
             (Life::Configured, None) => self.deadline(now, self.life(hash, now)),
         };
         let idle = if self.time_to_idle == 0 { 0 } else { now.checked_add(self.time_to_idle).unwrap_or(0) };
-        Ends { deadline, idle }
+        let due = self.freshness.refresh.as_ref().map_or(0, |refresh| refresh.next(now));
+        Ends { deadline, idle, due, cost: 0 }
     }
 
     fn deadline_by_rule(
@@ -150,7 +152,7 @@ where
         let hash = self.hash(key);
         let index = self.shard_index(hash);
         let pin = self.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = self.removed();
         let mut locked = self.shards[index].lock();
         let spot = locked
             .find(hash.part(), |candidate| key.equivalent(candidate))

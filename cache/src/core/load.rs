@@ -15,7 +15,8 @@ use equivalent::Equivalent;
 use hashbrown::HashTable;
 
 use super::held::Held;
-use super::write::{Fresh, Life, Removed};
+use super::tags::Claim;
+use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
 use crate::flight::{Flight, Outcome};
 use crate::reclaim;
@@ -90,7 +91,7 @@ impl<K, V> Flights<K, V> {
     }
 
     /// Joins the flight of this key or starts one. The caller holds the shard's lock.
-    fn board(&self, hash: KeyHash, key: K) -> Boarded<K, V>
+    pub(super) fn board(&self, hash: KeyHash, key: K, is_refresh: bool) -> Boarded<K, V>
     where
         K: Eq,
     {
@@ -99,11 +100,19 @@ impl<K, V> Flights<K, V> {
             return (Arc::clone(&found.flight), Err(key));
         }
         let key = Arc::new(key);
-        let flight = Arc::new(Flight::new());
+        let flight = Arc::new(Flight::new(is_refresh));
         let in_flight = InFlight { hash: hash.full(), key: Arc::clone(&key), flight: Arc::clone(&flight) };
         table.insert_unique(hash.full(), in_flight, |in_flight| in_flight.hash);
         self.count.store(table.len(), Ordering::Relaxed);
         (flight, Ok(key))
+    }
+
+    /// Whether the value of this key is being refreshed.
+    pub(crate) fn is_refreshing<Q: Equivalent<K> + ?Sized>(&self, hash: KeyHash, key: &Q) -> bool {
+        let table = self.table.lock();
+        table
+            .find(hash.full(), |in_flight| key.equivalent(&in_flight.key))
+            .is_some_and(|in_flight| in_flight.flight.is_refresh())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -120,7 +129,7 @@ impl<K, V> Flights<K, V> {
 }
 
 /// A flight, and the leader's handle to the key, or the key of one who joined.
-type Boarded<K, V> = (Arc<Flight<V>>, Result<Arc<K>, K>);
+pub(super) type Boarded<K, V> = (Arc<Flight<V>>, Result<Arc<K>, K>);
 
 /// The flight to wait for, and the key handed back.
 pub(crate) type Joined<K, V> = (Arc<Flight<V>>, K);
@@ -141,9 +150,14 @@ pub(crate) struct Leader<'c, K: Hash + Eq, V, S: BuildHasher> {
     pub(super) hash: KeyHash,
     pub(super) key: Option<Arc<K>>,
     pub(super) flight: Arc<Flight<V>>,
-    began: Option<Instant>,
+    pub(super) began: Option<Instant>,
+    is_counted: bool,
+    /// The cell of the value that it refreshes, if it does.
+    pub(super) renews: Option<u32>,
     /// Whether right and duty went to another leader.
     is_handed_over: bool,
+    /// The tags of what will be stored, if any.
+    pub(super) claim: Option<Claim>,
 }
 
 impl<K, V, S> Core<K, V, S>
@@ -164,7 +178,7 @@ where
             drop(locked);
             return Boarding::Hit(node.value.clone());
         }
-        let boarded = self.flights[index].board(hash, key);
+        let boarded = self.flights[index].board(hash, key, false);
         drop(locked);
         match self.lead(hash, boarded) {
             Err((flight, key)) => Boarding::Wait(flight, key),
@@ -177,14 +191,14 @@ where
         let hash = self.hash(&key);
         let index = self.shard_index(hash);
         let locked = self.shards[index].lock();
-        let boarded = self.flights[index].board(hash, key);
+        let boarded = self.flights[index].board(hash, key, false);
         drop(locked);
         self.lead(hash, boarded)
     }
 
     /// When a load began, if anybody wants to know.
     pub(crate) fn begin(&self) -> Option<Instant> {
-        self.counters.as_ref().map(|_| Instant::now())
+        (self.counters.is_some() || self.freshness.measures()).then(Instant::now)
     }
 
     /// Counts a load that ended.
@@ -195,12 +209,26 @@ where
         }
     }
 
-    fn lead(&self, hash: KeyHash, boarded: Boarded<K, V>) -> Result<Leader<'_, K, V, S>, Joined<K, V>> {
+    pub(super) fn lead(
+        &self,
+        hash: KeyHash,
+        boarded: Boarded<K, V>,
+    ) -> Result<Leader<'_, K, V, S>, Joined<K, V>> {
         match boarded {
             (flight, Err(key)) => Err((flight, key)),
             (flight, Ok(key)) => {
                 let core = Held::Borrowed(self);
-                Ok(Leader { core, hash, key: Some(key), flight, began: self.begin(), is_handed_over: false })
+                Ok(Leader {
+                    core,
+                    hash,
+                    key: Some(key),
+                    flight,
+                    began: self.begin(),
+                    is_counted: true,
+                    renews: None,
+                    is_handed_over: false,
+                    claim: None,
+                })
             }
         }
     }
@@ -224,7 +252,7 @@ where
         // the flight; the key stays with it until then, so that leaving the table never drops one under the lock.
         let weight = core.weigh(key, &value);
         stored = value.clone();
-        let ends = core.ends(leader.hash, key, &value, life);
+        let ends = Ends { cost: leader.cost(), ..core.ends(leader.hash, key, &value, life) };
         if u64::from(weight) > core.budget.max() {
             leader.refuse(&stored);
         } else {
@@ -242,7 +270,7 @@ where
         let core = &*self.core;
         let index = core.shard_index(self.hash);
         let pin = core.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = core.removed();
         let key = self.key.as_deref().expect("a leader ends once");
         let mut locked = core.shards[index].lock();
         let own = core.flights[index].take_own(self.hash, &self.flight);
@@ -265,20 +293,24 @@ where
         let hash = self.hash;
         let index = core.shard_index(hash);
         let pin = core.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = core.removed();
         let key = self.key.as_deref().expect("a leader ends once");
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| candidate == key);
         let mut credit = core.gather(index, u64::from(weight), find);
         let mut locked = core.shards[index].lock();
-        core.expire_some(&mut locked, &mut removed);
         let mut late = None;
-        if core.flights[index].take_own(hash, &self.flight) {
-            let old = find(&locked);
+        let own = core.flights[index].take_own(hash, &self.flight);
+        if own && self.claim.as_ref().is_none_or(Claim::holds) {
+            let old = core.find_old(&mut locked, hash, find, &mut removed);
             // After the last comparison, which may panic: a key must not be dropped here. Ours was the other handle.
             let key = self.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
             let fresh = Fresh { hash, key, value, weight, ends };
-            core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            let linked = core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            if let (Some(id), Some(claim)) = (linked, &self.claim) {
+                locked.attach_tags(id, claim.tags());
+            }
         } else {
+            core.expire_some(&mut locked, &mut removed);
             late = Some(value);
         }
         let aftermath = locked.finish();
@@ -308,13 +340,12 @@ where
     }
 
     pub(super) fn count(&self, counter: Counter) {
-        self.core.count_load(counter, self.began);
+        self.core.count_load(counter, self.began.filter(|_| self.is_counted));
     }
 }
 
 impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
     /// The same with a handle of its own, for work that may outlive the caller.
-    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only work in the background needs it"))]
     pub(crate) fn detach(mut self, core: Arc<Core<K, V, S>>) -> Leader<'static, K, V, S> {
         self.is_handed_over = true;
         Leader {
@@ -323,12 +354,15 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
             key: self.key.take(),
             flight: Arc::clone(&self.flight),
             began: self.began,
+            is_counted: self.is_counted,
+            renews: self.renews.take(),
             is_handed_over: false,
+            claim: self.claim.take(),
         }
     }
 
     /// A handle to the flight, to wait for its end.
-    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only work in the background needs it"))]
+    #[cfg(feature = "tokio")]
     pub(crate) fn flight_handle(&self) -> Arc<Flight<V>> {
         Arc::clone(&self.flight)
     }
@@ -340,7 +374,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
 
     /// Leaves it to the caller to count the load, which is one for many keys.
     pub(crate) fn uncounted(mut self) -> Self {
-        self.began = None;
+        self.is_counted = false;
         self
     }
 
@@ -360,7 +394,11 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
 
 impl<K: Hash + Eq, V, S: BuildHasher> Drop for Leader<'_, K, V, S> {
     fn drop(&mut self) {
-        if !self.is_handed_over && self.flight.outcome().is_none() {
+        if self.is_handed_over {
+            return;
+        }
+        self.put_off();
+        if self.flight.outcome().is_none() {
             self.depart();
             self.flight.complete(Outcome::Abandoned);
         }

@@ -8,9 +8,10 @@
 //! order, so none is missed on its way. Who finds nothing asks afterwards whether `table` is still the one that was searched and
 //! has no `next`: then the entry was nowhere. A hit asks nothing.
 
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 
 use crossbeam_utils::CachePadded;
 
@@ -18,7 +19,8 @@ use super::cells::{Allocator, Cells};
 use super::limbo::Limbo;
 use super::node::{Node, Nodes};
 use super::table::{FULL, Missed, Table};
-use super::times::{Times, TimesTable};
+use super::tags::Tags;
+use super::times::{Renewal, Side, Times};
 use super::wheel::Wheel;
 use crate::policy::{Activity, Config, Header, Kind, Policy};
 use crate::reclaim::Pinned;
@@ -40,7 +42,8 @@ pub(crate) struct Shard<K, V> {
     /// Whether each hit has a place in the order of eviction.
     ordered: bool,
     pub(super) cells: Cells,
-    pub(super) times: OnceLock<Box<TimesTable>>,
+    pub(super) times: OnceLock<Box<Side<Times>>>,
+    pub(super) renewals: OnceLock<Box<Side<Renewal>>>,
     /// This shard's part of the capacity, in weight.
     pub(super) share: AtomicU64,
     /// How long an entry stays after its end, in ticks.
@@ -55,6 +58,8 @@ pub(crate) struct Shard<K, V> {
 pub(super) struct Load {
     pub(super) entries: AtomicUsize,
     pub(super) weight: AtomicU64,
+    /// How often the shard was emptied at once.
+    pub(super) clears: AtomicU32,
 }
 
 /// All that the shard's lock guards.
@@ -71,6 +76,10 @@ pub(crate) struct State<K, V> {
     pub(super) cursor: usize,
     /// Timers of entries with an end; made with the first of them.
     pub(super) wheel: Option<Box<Wheel>>,
+    /// How many of the entries that wait were cleared at which time, in the order in which they leave; one at least each.
+    pub(super) clearings: VecDeque<(usize, u64)>,
+    /// Made with the first entry that carries a tag.
+    pub(super) tags: Option<Box<Tags>>,
     /// Unsealed cells in limbo at which a write looks after it.
     pub(super) tend_at: u32,
 }
@@ -127,6 +136,7 @@ impl<K, V> Shard<K, V> {
             ordered: kind == Kind::Lru,
             cells,
             times: OnceLock::new(),
+            renewals: OnceLock::new(),
             share: AtomicU64::new(share),
             grace: 0,
             activity: Activity::new(),
@@ -139,6 +149,8 @@ impl<K, V> Shard<K, V> {
                 retired: Vec::new(),
                 cursor: 0,
                 wheel: None,
+                clearings: VecDeque::new(),
+                tags: None,
                 tend_at: 4,
             })),
         }
@@ -147,6 +159,14 @@ impl<K, V> Shard<K, V> {
     /// Lets entries stay for so many ticks after their ends.
     pub(crate) fn lingering(mut self, grace: u64) -> Self {
         self.grace = grace;
+        self
+    }
+
+    /// Lets each entry have a time at which it is to be loaded again.
+    pub(crate) fn renewing(self, renews: bool) -> Self {
+        if renews {
+            self.set_timed();
+        }
         self
     }
 
@@ -177,6 +197,12 @@ impl<K, V> Shard<K, V> {
         self.load.weight.load(Ordering::Relaxed)
     }
 
+    /// How often the shard was emptied at once.
+    #[inline]
+    pub(crate) fn clears(&self) -> u32 {
+        self.load.clears.load(Ordering::Acquire)
+    }
+
     /// Whether entries move to a larger table.
     #[cfg(all(test, millpond_loom))]
     pub(crate) fn is_growing(&self) -> bool {
@@ -200,6 +226,12 @@ impl<K, V> Shard<K, V> {
         self.times.get()?.get(id)
     }
 
+    /// When a cell is to be loaded again, if ever.
+    #[inline]
+    pub(crate) fn renewal(&self, id: u32) -> Option<&Renewal> {
+        self.renewals.get()?.get(id)
+    }
+
     /// An entry that the caller has just unlinked.
     #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
     pub(crate) fn unlinked_node<'g>(&'g self, _pin: &'g Pinned, id: u32) -> &'g Node<K, V> {
@@ -207,13 +239,17 @@ impl<K, V> Shard<K, V> {
         unsafe { Nodes::<K, V>::get(&self.cells, id) }
     }
 
-    /// Records a hit for the policy. If the entry can't expire, further hits need not come here.
+    /// Records a hit for the policy. If the entry can't expire and is not refreshed, further hits need not come here.
     #[inline]
     pub(crate) fn touch(&self, id: u32, header: &Header, counted: bool) {
         if self.ordered {
             return self.touch_in_order(id, header);
         }
-        let ends = || self.timed() && self.times(id).is_some_and(|times| times.end() != 0);
+        let ends = || {
+            self.timed()
+                && (self.times(id).is_some_and(|times| times.end() != 0)
+                    || self.renewal(id).is_some_and(|renewal| renewal.due.load(Ordering::Relaxed) != 0))
+        };
         header.settle(counted, &self.activity, || !ends());
     }
 
@@ -333,6 +369,7 @@ impl<K, V> Drop for Shard<K, V> {
         let view = unsafe { self.cells.view() };
         let mut ids = state.limbo.drain(&view);
         let mut tables = vec![self.table.load(Ordering::Acquire), self.next.load(Ordering::Acquire)];
+        ids.extend(state.policy.each_cleared(&view));
         tables.retain(|table| !table.is_null());
         let live = tables.len();
         tables.extend(state.retired.drain(..).map(|(_, table)| table));

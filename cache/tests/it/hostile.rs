@@ -232,3 +232,36 @@ fn b26_a_load_that_was_overtaken_is_not_reported_however_heavy() {
     assert_eq!(*reports.lock(), [], "what was never meant to stay did not leave");
     assert_eq!(cache.stats().evictions(), 0);
 }
+
+#[test]
+fn b19_nothing_is_dropped_under_a_lock_when_a_comparison_panics() {
+    // Key and value of an insert into a cache of which nothing is asked; their drops write to the same shard.
+    watchdog(30, || {
+        let census = Census::default();
+        for place in [Place::DropKey, Place::DropValue] {
+            for there in [false, true] {
+                for nth in 1..6 {
+                    let cache: Rc<Pairs> =
+                        Rc::new(Cache::builder().max_capacity(64).shards(1).build().unwrap());
+                    for id in 0..10 {
+                        cache.insert(Key::new(id, &census), Value::new(id, &census));
+                    }
+                    let (inner, counted) = (Rc::clone(&cache), census.clone());
+                    set_hook(place, move || {
+                        unfused(|| inner.insert(Key::new(50, &counted), Value::new(50, &counted)));
+                    });
+                    set_fuse(Place::Eq, nth);
+                    let _ = catch_unwind(AssertUnwindSafe(|| {
+                        let id = if there { 5 } else { 60 };
+                        cache.insert(Key::new(id, &census), Value::new(100, &census));
+                        drop(cache.remove(&Key::new(5, &census)));
+                    }));
+                    defuse();
+                    clear_hook();
+                    cache.check_invariants();
+                }
+            }
+        }
+        assert_eq!(census.alive(), 0);
+    });
+}

@@ -7,6 +7,7 @@ mod basic;
 mod batch;
 mod bound;
 mod bulk;
+mod clear;
 mod compute;
 mod compute_async;
 mod drops;
@@ -23,10 +24,14 @@ mod loading;
 mod loading_async;
 mod lru;
 mod model;
+mod notifications;
 mod panics;
 mod policy_view;
 mod reentrance;
 mod reference;
+mod refresh;
+#[cfg(feature = "tokio")]
+mod refresh_async;
 mod removal;
 mod resize;
 #[cfg(millpond_shuttle)]
@@ -35,4 +40,5 @@ mod stale;
 mod stats;
 mod stress;
 mod support;
+mod tags;
 mod weights;

@@ -107,6 +107,8 @@ pub(crate) struct Model {
     max: u64,
     /// What the cache may hold; exactly what it holds if it is roomy or has a listener.
     entries: HashMap<u64, Entry>,
+    /// What was cleared and not reported yet, by value, and whether it was dead by then.
+    cleared: HashMap<u64, (u64, bool)>,
     hits: u64,
     misses: u64,
 }
@@ -144,9 +146,9 @@ impl Model {
             builder = builder.record_stats();
         }
         let cache = builder.build().unwrap();
-        let entries = HashMap::new();
+        let (entries, cleared) = (HashMap::new(), HashMap::new());
         let census = Census::default();
-        Self { config, cache, census, clock, log, now: 0, next: 0, max, entries, hits: 0, misses: 0 }
+        Self { config, cache, census, clock, log, now: 0, next: 0, max, entries, cleared, hits: 0, misses: 0 }
     }
 
     fn exact(&self) -> bool {
@@ -240,7 +242,6 @@ impl Model {
     pub(crate) fn step(&mut self, op: &Op) {
         let dead_before = self.entries.clone();
         let mut explicit = None;
-        let mut cleared = false;
         match *op {
             Op::Insert(key, weight) => {
                 let value = self.value(weight);
@@ -289,8 +290,9 @@ impl Model {
             }
             Op::InvalidateAll => {
                 self.cache.invalidate_all();
-                self.entries.clear();
-                cleared = true;
+                for (key, entry) in std::mem::take(&mut self.entries) {
+                    self.cleared.insert(entry.value.0, (key, !entry.alive(self.now)));
+                }
                 assert_eq!(self.cache.entry_count(), 0);
             }
             Op::Load(key, weight) => {
@@ -370,14 +372,24 @@ impl Model {
                 }
             }
         }
-        self.read_log(&dead_before, explicit, cleared);
+        self.read_log(&dead_before, explicit);
+        if matches!(op, Op::Maintain) && self.config.listener {
+            assert!(self.cleared.is_empty(), "all that was cleared was reported");
+        }
         self.cache.check_invariants();
         self.check_sums();
     }
 
     /// Every report must be of a value that was there before this step or written in it, with a cause that fits.
-    fn read_log(&mut self, before: &HashMap<u64, Entry>, explicit: Option<Entry>, cleared: bool) {
+    fn read_log(&mut self, before: &HashMap<u64, Entry>, explicit: Option<Entry>) {
         for (key, value, cause) in std::mem::take(&mut *self.log.lock()) {
+            if let Some((owner, dead)) = self.cleared.remove(&value.0) {
+                assert_eq!(
+                    (owner, cause),
+                    (key, if dead { RemovalCause::Expired } else { RemovalCause::Cleared })
+                );
+                continue;
+            }
             let was = before.get(&key).filter(|entry| entry.value == value);
             let is = self.entries.get(&key).filter(|entry| entry.value == value);
             let dead = was.or(is).is_some_and(|entry| !entry.alive(self.now));
@@ -388,13 +400,13 @@ impl Model {
                     assert!(!self.config.roomy, "{key} {value:?} evicted though all fits");
                 }
                 RemovalCause::Explicit => {
-                    assert!(cleared || explicit.is_some_and(|entry| entry.value == value), "{key} {value:?}");
+                    assert!(explicit.is_some_and(|entry| entry.value == value), "{key} {value:?}");
                     assert!(!dead);
                 }
                 RemovalCause::Replaced => {
                     assert!(was.is_some() && is.is_none() && !dead, "{key} {value:?} replaced");
                 }
-                _ => unreachable!("four causes"),
+                _ => panic!("{key} {value:?}: {cause:?}"),
             }
             if is.is_some() {
                 self.entries.remove(&key);
