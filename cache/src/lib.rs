@@ -32,6 +32,7 @@
 //!   caller, [`Cache::get_or_insert_with_detached`].
 //! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
 //! - Weights in bytes for common types: [`weighers`].
+//! - The bound and who leaves: [`Cache::set_max_capacity`], [`EvictionPolicy`], [`Admission`], [`Cache::policy`].
 //! - [`RemovalCause`], [`Stats`], [`LoadTimes`]: what left, what was counted. [`Notifications`]: what left, on another thread or in a task.
 //! - Entries removed together, by tag: [`Cache::insert_with_tags`], [`Cache::invalidate_tag`].
 //! - With the feature `snapshot`: `Cache::save_snapshot`, `Cache::load_snapshot`, so that a restart is a warm one.
@@ -72,6 +73,7 @@ mod pin;
 /// The eviction policy: knows slots, hashes and weights; no key, no value, no lock, no clock.
 #[doc(hidden)]
 pub mod policy;
+mod policy_view;
 mod prefetch;
 mod reclaim;
 mod refresh;
@@ -101,6 +103,7 @@ pub use crate::iter::Iter;
 pub use crate::load_times::LoadTimes;
 pub use crate::notifications::{Notifications, Removal, WhenFull};
 pub use crate::pin::PinGuard;
+pub use crate::policy_view::{PolicyView, Region, Regions};
 pub use crate::refresh::Refresh;
 pub use crate::refresher::RefreshJob;
 pub use crate::rejected::Rejected;

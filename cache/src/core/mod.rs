@@ -12,6 +12,7 @@
 //! - [`load`]: one load per key at a time; [`held`]: for longer than the call that began it.
 //! - [`renew`]: values that are loaded again before they end.
 //! - [`stale`]: old values for loads that fail.
+//! - [`view`]: what the policy thinks of the entries.
 //! - [`tags`](self::tags): entries removed together.
 //! - `snapshot`: what is saved of entries, and how they are put back.
 //! - [`compute`]: read, decide, write as one step, with the decision outside the lock.
@@ -35,6 +36,7 @@ pub(crate) mod resize;
 pub(crate) mod snapshot;
 mod stale;
 pub(crate) mod tags;
+mod view;
 pub(crate) mod write;
 
 use std::hash::{BuildHasher, Hash};

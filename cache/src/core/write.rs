@@ -182,7 +182,7 @@ impl<K, V, S> Core<K, V, S> {
                 let aftermath = locked.finish();
                 // No room is held while user code runs, which might wait for somebody who waits for that room.
                 let held = std::mem::take(&mut credit.amount);
-                let runs_user_code = self.listener.is_some() || !aftermath.dead.is_empty();
+                let runs_user_code = self.watched() || !aftermath.dead.is_empty();
                 if runs_user_code {
                     self.budget.give(held);
                 }
