@@ -12,7 +12,7 @@ use crate::contain;
 use crate::core::{Borrow, Checkout, Delivery, Expired, Was};
 use crate::error::{Error, Step};
 use crate::event::Event;
-use crate::guard::{Hold, Lease, Owned};
+use crate::guard::{Lease, Owned, Source};
 use crate::inner::{Held, Inner, Stem};
 use crate::manager::Manager;
 use crate::request::Priority;
@@ -40,12 +40,12 @@ enum Quick<M: Manager, L> {
 
 /// Takes an idle connection that is fit to be lent.
 #[inline]
-fn quick<'p, M: Manager, H: Hold<'p, M>>(stem: &'p Arc<Stem<M>>, caller: Caller) -> Quick<M, Lease<M, H>> {
-    let inner = &stem.inner;
+fn quick<M: Manager, S: Source<M>>(source: S, caller: Caller) -> Quick<M, Lease<M, S::Hold>> {
+    let inner = &source.stem().inner;
     loop {
         match inner.core.borrow(inner.now()) {
             Borrow::Fit(held) => {
-                if let Some(lease) = lend(stem, held, caller) {
+                if let Some(lease) = lend(source, held, caller) {
                     return Quick::Lease(lease);
                 }
             }
@@ -57,14 +57,10 @@ fn quick<'p, M: Manager, H: Hold<'p, M>>(stem: &'p Arc<Stem<M>>, caller: Caller)
 
 /// Makes a lease of a connection that looks alive; ends one that does not.
 #[inline]
-fn lend<'p, M: Manager, H: Hold<'p, M>>(
-    stem: &'p Arc<Stem<M>>,
-    mut held: Held<M>,
-    caller: Caller,
-) -> Option<Lease<M, H>> {
-    let inner = &stem.inner;
+fn lend<M: Manager, S: Source<M>>(source: S, mut held: Held<M>, caller: Caller) -> Option<Lease<M, S::Hold>> {
+    let inner = &source.stem().inner;
     if contain::call(|| inner.manager.probe(&mut held.entry.connection)).unwrap_or(false) {
-        Some(Lease::new(H::of(stem), held, caller))
+        Some(Lease::new(source.hold(), held, caller))
     } else {
         inner.end(held, Was::Broken);
         None
@@ -73,18 +69,15 @@ fn lend<'p, M: Manager, H: Hold<'p, M>>(
 
 /// A connection that needs no wait and no check.
 #[inline]
-pub(crate) fn try_acquire<'p, M: Manager, H: Hold<'p, M>>(
-    stem: &'p Arc<Stem<M>>,
-    caller: Caller,
-) -> Option<Lease<M, H>> {
-    let inner = &stem.inner;
+pub(crate) fn try_acquire<M: Manager, S: Source<M>>(source: S, caller: Caller) -> Option<S::Guard> {
+    let inner = &source.stem().inner;
     inner.maintain();
     if inner.hooks.before_acquire.is_some() {
         return None;
     }
     loop {
-        match quick(stem, caller) {
-            Quick::Lease(lease) => return Some(lease),
+        match quick(source, caller) {
+            Quick::Lease(lease) => return Some(S::guard(lease)),
             Quick::Unfit(held) => inner.run(inner.core.take_unfit(held, inner.now())),
             Quick::None => return None,
         }
@@ -93,30 +86,27 @@ pub(crate) fn try_acquire<'p, M: Manager, H: Hold<'p, M>>(
 
 /// A connection, as wished.
 #[inline]
-pub(crate) async fn acquire<'p, M: Manager, H: Hold<'p, M>>(
-    stem: &'p Arc<Stem<M>>,
-    wish: Wish,
-) -> Result<M, Lease<M, H>> {
-    let inner = &stem.inner;
+pub(crate) async fn acquire<M: Manager, S: Source<M>>(source: S, wish: Wish) -> Result<M, S::Guard> {
+    let inner = &source.stem().inner;
     inner.maintain();
-    let found = quick(stem, wish.caller);
+    let found = quick(source, wish.caller);
     match found {
-        Quick::Lease(lease) if inner.hooks.before_acquire.is_none() => Ok(lease),
-        found => acquire_slowly(stem, found, wish).await,
+        Quick::Lease(lease) if inner.hooks.before_acquire.is_none() => Ok(S::guard(lease)),
+        found => acquire_slowly(source, found, wish).await,
     }
 }
 
-async fn acquire_slowly<'p, M: Manager, H: Hold<'p, M>>(
-    stem: &'p Arc<Stem<M>>,
-    found: Quick<M, Lease<M, H>>,
+async fn acquire_slowly<M: Manager, S: Source<M>>(
+    source: S,
+    found: Quick<M, Lease<M, S::Hold>>,
     wish: Wish,
-) -> Result<M, Lease<M, H>> {
-    let mut call = Call::new(stem, wish);
+) -> Result<M, S::Guard> {
+    let mut call = Call::new(source.stem(), wish);
     let mut unfit = None;
     match found {
         Quick::Lease(lease) => {
             if let Some(lease) = prepare(lease, call.deadline).await {
-                return Ok(lease);
+                return Ok(S::guard(lease));
             }
             call.again()?;
         }
@@ -128,31 +118,28 @@ async fn acquire_slowly<'p, M: Manager, H: Hold<'p, M>>(
             Asked::Held(held) => held,
             Asked::Wait(place) => call.accept(wait(place, call.deadline).await?)?,
         };
-        if let Some(lease) = lend(stem, held, wish.caller) {
+        if let Some(lease) = lend(source, held, wish.caller) {
             if let Some(lease) = prepare(lease, call.deadline).await {
-                return Ok(lease);
+                return Ok(S::guard(lease));
             }
         }
         call.again()?;
     }
 }
 
-pub(crate) fn acquire_blocking<'p, M: Manager, H: Hold<'p, M>>(
-    stem: &'p Arc<Stem<M>>,
-    wish: Wish,
-) -> Result<M, Lease<M, H>> {
-    let inner = &stem.inner;
+pub(crate) fn acquire_blocking<M: Manager, S: Source<M>>(source: S, wish: Wish) -> Result<M, S::Guard> {
+    let inner = &source.stem().inner;
     inner.maintain();
-    let found: Quick<M, Lease<M, H>> = match quick(stem, wish.caller) {
-        Quick::Lease(lease) if inner.hooks.before_acquire.is_none() => return Ok(lease),
+    let found = match quick(source, wish.caller) {
+        Quick::Lease(lease) if inner.hooks.before_acquire.is_none() => return Ok(S::guard(lease)),
         found => found,
     };
-    let mut call = Call::new(stem, wish);
+    let mut call = Call::new(source.stem(), wish);
     let mut unfit = None;
     match found {
         Quick::Lease(lease) => {
-            if let Some(lease) = prepare_blocking(stem, lease, call.deadline) {
-                return Ok(lease);
+            if let Some(lease) = prepare_blocking(source, lease, call.deadline) {
+                return Ok(S::guard(lease));
             }
             call.again()?;
         }
@@ -164,9 +151,9 @@ pub(crate) fn acquire_blocking<'p, M: Manager, H: Hold<'p, M>>(
             Asked::Held(held) => held,
             Asked::Wait(place) => call.accept(wait_blocking(place, call.deadline)?)?,
         };
-        let lent = lend(stem, held, wish.caller);
-        if let Some(lease) = lent.and_then(|lease| prepare_blocking(stem, lease, call.deadline)) {
-            return Ok(lease);
+        let lent = lend(source, held, wish.caller);
+        if let Some(lease) = lent.and_then(|lease| prepare_blocking(source, lease, call.deadline)) {
+            return Ok(S::guard(lease));
         }
         call.again()?;
     }
@@ -378,21 +365,21 @@ async fn prepare<M: Manager, H: std::ops::Deref<Target = Stem<M>>>(
 }
 
 /// As [`prepare`], for a thread: the hook runs in the background.
-fn prepare_blocking<'p, M: Manager, H: Hold<'p, M>>(
-    stem: &'p Arc<Stem<M>>,
-    lease: Lease<M, H>,
+fn prepare_blocking<M: Manager, S: Source<M>>(
+    source: S,
+    lease: Lease<M, S::Hold>,
     deadline: Instant,
-) -> Option<Lease<M, H>> {
+) -> Option<Lease<M, S::Hold>> {
     let inner = Arc::clone(lease.inner());
     if inner.hooks.before_acquire.is_none() {
         return Some(lease);
     }
     let (send, receive) = std::sync::mpsc::channel();
-    let lease: Owned<M> = lease.rehold(Arc::clone(stem));
+    let lease: Owned<M> = lease.rehold(Arc::clone(source.stem()));
     inner.rt.spawn(async move {
         // A caller who gave up lets the connection return.
         let _received = send.send(prepare(lease, deadline).await);
     });
     let wait = deadline.saturating_duration_since(Instant::now());
-    receive.recv_timeout(wait).ok().flatten().map(|lease| lease.rehold(H::of(stem)))
+    receive.recv_timeout(wait).ok().flatten().map(|lease| lease.rehold(source.hold()))
 }

@@ -10,22 +10,75 @@ use crate::inner::{Held, Inner, Job, Stem};
 use crate::manager::{Manager, Verdict};
 use crate::watch::Caller;
 
-/// How a lease holds on to its pool.
-pub(crate) trait Hold<'p, M: Manager>: Deref<Target = Stem<M>> + Send {
-    fn of(stem: &'p Arc<Stem<M>>) -> Self;
+/// Whom a borrow is for: which guard it ends in, and how that holds on to the pool.
+pub(crate) trait Source<M: Manager>: Copy + Send {
+    type Hold: Deref<Target = Stem<M>> + Send;
+    type Guard;
+
+    fn stem(&self) -> &Arc<Stem<M>>;
+    fn hold(self) -> Self::Hold;
+    fn guard(lease: Lease<M, Self::Hold>) -> Self::Guard;
 }
 
-impl<M: Manager> Hold<'_, M> for Arc<Stem<M>> {
-    #[inline]
-    fn of(stem: &Arc<Stem<M>>) -> Self {
-        Arc::clone(stem)
+/// Ends in a [`Guard`].
+pub(crate) struct Owning<'p, M: Manager>(pub(crate) &'p Arc<Stem<M>>);
+
+/// Ends in a [`GuardRef`].
+pub(crate) struct Borrowing<'p, M: Manager>(pub(crate) &'p Arc<Stem<M>>);
+
+impl<M: Manager> Clone for Owning<'_, M> {
+    fn clone(&self) -> Self {
+        *self
     }
 }
 
-impl<'p, M: Manager> Hold<'p, M> for &'p Stem<M> {
+impl<M: Manager> Copy for Owning<'_, M> {}
+
+impl<M: Manager> Clone for Borrowing<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: Manager> Copy for Borrowing<'_, M> {}
+
+impl<M: Manager> Source<M> for Owning<'_, M> {
+    type Hold = Arc<Stem<M>>;
+    type Guard = Guard<M>;
+
     #[inline]
-    fn of(stem: &'p Arc<Stem<M>>) -> Self {
-        stem
+    fn stem(&self) -> &Arc<Stem<M>> {
+        self.0
+    }
+
+    #[inline]
+    fn hold(self) -> Self::Hold {
+        Arc::clone(self.0)
+    }
+
+    #[inline]
+    fn guard(lease: Lease<M, Self::Hold>) -> Guard<M> {
+        Guard { lease }
+    }
+}
+
+impl<'p, M: Manager> Source<M> for Borrowing<'p, M> {
+    type Hold = &'p Stem<M>;
+    type Guard = GuardRef<'p, M>;
+
+    #[inline]
+    fn stem(&self) -> &Arc<Stem<M>> {
+        self.0
+    }
+
+    #[inline]
+    fn hold(self) -> Self::Hold {
+        self.0
+    }
+
+    #[inline]
+    fn guard(lease: Lease<M, Self::Hold>) -> GuardRef<'p, M> {
+        GuardRef { lease }
     }
 }
 
@@ -143,11 +196,6 @@ pub struct Guard<M: Manager> {
 }
 
 impl<M: Manager> Guard<M> {
-    #[inline]
-    pub(crate) fn new(lease: Lease<M, Arc<Stem<M>>>) -> Self {
-        Self { lease }
-    }
-
     /// Takes the connection out of the pool for good; the pool may open another in its place.
     #[must_use]
     pub fn detach(guard: Self) -> M::Connection {
@@ -191,12 +239,7 @@ pub struct GuardRef<'p, M: Manager> {
     lease: Lease<M, &'p Stem<M>>,
 }
 
-impl<'p, M: Manager> GuardRef<'p, M> {
-    #[inline]
-    pub(crate) fn new(lease: Lease<M, &'p Stem<M>>) -> Self {
-        Self { lease }
-    }
-
+impl<M: Manager> GuardRef<'_, M> {
     /// Takes the connection out of the pool for good; the pool may open another in its place.
     #[must_use]
     pub fn detach(guard: Self) -> M::Connection {

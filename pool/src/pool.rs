@@ -16,7 +16,7 @@ use crate::builder::{Parts, PoolBuilder};
 use crate::config::Config;
 use crate::error::{BuildError, Error, StartError};
 use crate::event::Events;
-use crate::guard::{Guard, GuardRef};
+use crate::guard::{Borrowing, Guard, GuardRef, Owning};
 use crate::inner::{Core, Duties, Inner, Stem};
 use crate::manager::Manager;
 use crate::meters::Meters;
@@ -69,7 +69,7 @@ impl<M: Manager> PoolBuilder<M> {
             let pool = self.build()?;
             pool.warm_up();
             let wish = pool.wish(Request::new(), caller);
-            let first = acquire::<M, Arc<Stem<M>>>(pool.stem(), wish).await;
+            let first = acquire(Owning(pool.stem()), wish).await;
             drop(first.map_err(StartError::Connect)?);
             Ok(pool)
         }
@@ -182,7 +182,7 @@ impl<M: Manager> Pool<M> {
         request: Request,
     ) -> impl Future<Output = Result<Guard<M>, Error<M::Error>>> + Send + use<'_, M> {
         let wish = self.wish(request, Location::caller());
-        async move { acquire(self.stem(), wish).await.map(Guard::new) }
+        acquire(Owning(self.stem()), wish)
     }
 
     /// As [`get`](Self::get), with a guard that borrows the pool: a little cheaper, and bound to this handle.
@@ -194,25 +194,25 @@ impl<M: Manager> Pool<M> {
     /// As [`get`](Self::get).
     #[track_caller]
     #[inline]
-    pub fn get_ref(
-        &self,
-    ) -> impl Future<Output = Result<GuardRef<'_, M>, Error<M::Error>>> + Send + use<'_, M> {
+    pub fn get_ref<'p>(
+        &'p self,
+    ) -> impl Future<Output = Result<GuardRef<'p, M>, Error<M::Error>>> + Send + use<'p, M> {
         let wish = self.wish(Request::new(), Location::caller());
-        async move { acquire(self.stem(), wish).await.map(GuardRef::new) }
+        acquire(Borrowing(self.stem()), wish)
     }
 
     /// A connection that is idle, used recently enough to need no check, and for which nobody waits.
     #[must_use]
     #[track_caller]
     pub fn try_get(&self) -> Option<Guard<M>> {
-        try_acquire(self.stem(), Location::caller()).map(Guard::new)
+        try_acquire(Owning(self.stem()), Location::caller())
     }
 
     /// As [`try_get`](Self::try_get), with a guard that borrows the pool.
     #[must_use]
     #[track_caller]
     pub fn try_get_ref(&self) -> Option<GuardRef<'_, M>> {
-        try_acquire(self.stem(), Location::caller()).map(GuardRef::new)
+        try_acquire(Borrowing(self.stem()), Location::caller())
     }
 
     /// As [`get`](Self::get), for a thread outside of any runtime; it shares the queue with async callers.
@@ -242,7 +242,7 @@ impl<M: Manager> Pool<M> {
     #[track_caller]
     pub fn get_blocking_with(&self, request: Request) -> Result<Guard<M>, Error<M::Error>> {
         let wish = self.wish(request, Location::caller());
-        acquire_blocking(self.stem(), wish).map(Guard::new)
+        acquire_blocking(Owning(self.stem()), wish)
     }
 
     /// What the pool holds, and what happened so far.

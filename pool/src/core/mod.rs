@@ -133,7 +133,7 @@ impl<C, E> Core<C, E> {
     }
 
     /// Takes the connection that was returned last, unless somebody waits.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn borrow(&self, now: Ticks) -> Borrow<C> {
         let Ok((slot, mut entry)) = self.shelf.take() else { return Borrow::None };
         let generation = self.generation.load(Ordering::Relaxed);
@@ -149,7 +149,7 @@ impl<C, E> Core<C, E> {
 
     /// Puts a connection back, unless somebody waits for it or it is not to be lent again: then it goes to
     /// [`give_back`](Self::give_back).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn put_back(&self, held: Held<C>, now: Ticks) -> Result<(), Held<C>> {
         let Held { slot, mut entry } = held;
         entry.dates.seen = now;
