@@ -185,6 +185,9 @@ pub enum BuildError {
     /// At least one connection must be allowed to be opened at a time.
     #[error("max_opening: must be at least 1")]
     MaxOpening,
+    /// What is wrong with the list of targets.
+    #[error("targets: {0}")]
+    Targets(&'static str),
     /// One in no borrows can't be picked.
     #[error("leak_backtraces: must be at least 1")]
     LeakBacktraces,

@@ -27,7 +27,8 @@
 //! - [`Manager`]: how to open, check, clean and close a connection; what each method may do.
 //! - [`PoolBuilder`]: every setting, its unit and its default.
 //! - [`Error`]: which step failed, the counts, and the last connect error.
-//! - [`managers`]: ready-made ones, each behind a feature.
+//! - [`managers`]: ready-made ones, each behind a feature; adapters for managers of deadpool, bb8 and r2d2.
+//! - [`multi`]: several targets: primaries and replicas, balancing, failover.
 //!
 //! # What it promises
 //! - No more than `max_size` connections are open or being opened, at any time.
@@ -56,6 +57,7 @@ pub mod managers;
 mod meters;
 #[cfg(all(test, millpond_loom))]
 mod models;
+pub mod multi;
 mod opener;
 mod pool;
 mod request;
