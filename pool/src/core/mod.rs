@@ -220,11 +220,6 @@ impl<C, E> Core<C, E> {
             turn.after.hurry = turn.state.breaker.requested(instant);
             // First blocked, then searched: what comes back from now on comes here.
             turn.block();
-            if turn.state.waiters.is_empty() {
-                if let Some(codel) = &mut turn.state.codel {
-                    codel.observe(0, now);
-                }
-            }
             let ticket = turn.state.waiters.join(rank);
             turn.serve();
             if let Some(Delivery::Connection(held)) = turn.state.waiters.take_if_delivered(ticket) {

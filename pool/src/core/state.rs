@@ -208,6 +208,9 @@ impl<C, E> Turn<'_, C, E> {
         }
         self.shed();
         if self.state.waiters.is_empty() || self.state.suspended || self.may_barge() {
+            if let Some(codel) = &mut self.state.codel {
+                codel.observe(0, self.now);
+            }
             let Held { slot, entry } = held;
             self.shelf.put_locked(self.shelf.home(), slot, entry);
         } else {

@@ -65,7 +65,8 @@ impl Rounds {
 pub(super) fn least_in_use(candidates: &[Candidate], turn: usize) -> Option<usize> {
     #[expect(clippy::cast_precision_loss, reason = "loads are small")]
     let load = |candidate: &Candidate| (candidate.load as f64 + 1.0) / candidate.weight;
-    let place = |index: usize| (index + usize::MAX - turn % usize::MAX) % candidates.len().max(1);
+    let length = candidates.len().max(1);
+    let place = |index: usize| (index + length - turn % length) % length;
     let best = candidates.iter().enumerate().min_by(|(at, one), (other_at, other)| {
         load(one).total_cmp(&load(other)).then_with(|| place(*at).cmp(&place(*other_at)))
     })?;

@@ -260,6 +260,16 @@ impl<M: Manager> Shared<M> {
         Ok(())
     }
 
+    /// Whether there is a target for this route beside those in `tried`.
+    fn is_any_left(members: &Members<M>, route: &Route, tried: &[usize]) -> bool {
+        members.iter().enumerate().any(|(index, member)| {
+            let role = member.role();
+            let fit =
+                route.wants.is_none_or(|wants| wants == role) || (route.fallback && role == Role::Primary);
+            fit && !tried.contains(&index)
+        })
+    }
+
     /// The next target for this route, but none of those in `tried`.
     fn pick(&self, members: &Members<M>, route: &Route, tried: &[usize]) -> Option<usize> {
         let all = |wants: Option<Role>, ejected: bool| -> Vec<Candidate> {
@@ -363,7 +373,7 @@ impl<M: Manager> MultiTarget<M> {
             let member = &members[index];
             tried.push(index);
             let left = limit.saturating_sub(began.elapsed());
-            let more = shared.pick(&members, &route, &tried).is_some();
+            let more = Shared::is_any_left(&members, &route, &tried);
             // While there are others, none gets all of the time.
             let part = if more { left / 2 } else { left };
             match member.pool.get_with(route.request.timeout(part)).await {

@@ -81,6 +81,13 @@ pub(crate) struct Connection {
     control: Arc<Control>,
 }
 
+impl Connection {
+    /// Which target it leads to.
+    pub(crate) fn home(&self) -> usize {
+        Arc::as_ptr(&self.control) as usize
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         self.control.live.fetch_sub(1, Ordering::SeqCst);
