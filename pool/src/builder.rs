@@ -118,8 +118,8 @@ impl<M: Manager> PoolBuilder<M> {
         self
     }
 
-    /// The most callers that may wait; more are turned away with [`Error::QueueFull`](crate::Error::QueueFull). Default: any
-    /// number.
+    /// The most callers that may wait, at least 1; more are turned away with [`Error::QueueFull`](crate::Error::QueueFull). Those
+    /// for whom a connection is being opened wait too. Default: any number.
     pub fn max_waiters(mut self, callers: impl Into<Option<usize>>) -> Self {
         self.config.max_waiters = callers.into();
         self

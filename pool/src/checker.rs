@@ -57,11 +57,15 @@ async fn check<M: Manager>(mut checking: Checking<M>, job: Job) {
         let connection = &mut held.as_mut().expect("present until it passes").entry.connection;
         let mut work = pin!(contain::future(async || match job {
             Job::Validate => manager.validate(connection).await,
-            Job::Reset => manager.reset(connection).await,
-            Job::Release => match &hooks.after_release {
-                Some(hook) => hook(connection).await,
-                None => Ok(()),
-            },
+            Job::Reset | Job::Release => {
+                if job == Job::Reset {
+                    manager.reset(connection).await?;
+                }
+                match &hooks.after_release {
+                    Some(hook) => hook(connection).await,
+                    None => Ok(()),
+                }
+            }
         }));
         let limit = inner.config.validation_timeout;
         let mut answer = timeout(limit.min(PATIENCE), work.as_mut()).await;

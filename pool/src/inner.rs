@@ -28,8 +28,9 @@ pub(crate) type Held<M> = core::Held<<M as Manager>::Connection>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Job {
     Validate,
+    /// The manager's `reset`, and then the user's `after_release`.
     Reset,
-    /// The user's `after_release`.
+    /// The user's `after_release` alone.
     Release,
 }
 

@@ -56,6 +56,9 @@ pub(crate) struct Expired<E> {
 /// The end of a wait: what came just in time, or nothing.
 pub(crate) type Late<C, E> = Result<Delivery<C, E>, Expired<E>>;
 
+/// What a waiter found: its delivery, and what is left to be done if it looked for a connection itself.
+pub(crate) type Polled<C, E> = (Option<Delivery<C, E>>, Option<After<C, E>>);
+
 /// A finished attempt to open a connection.
 pub(crate) struct Attempt<C> {
     pub(crate) connection: C,
@@ -253,13 +256,7 @@ impl<C, E> Core<C, E> {
     }
 
     /// Takes what was delivered, or stores whom to wake.
-    pub(crate) fn poll(
-        &self,
-        ticket: Ticket,
-        waiter: Waiter,
-        waited: Duration,
-        now: Ticks,
-    ) -> (Option<Delivery<C, E>>, Option<After<C, E>>) {
+    pub(crate) fn poll(&self, ticket: Ticket, waiter: Waiter, waited: Duration, now: Ticks) -> Polled<C, E> {
         let mut state = self.state.lock();
         if state.waiters.is_nudged(ticket) {
             drop(state);

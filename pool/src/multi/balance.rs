@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn keys_stay_when_another_target_goes() {
         let all = candidates(&[1.0, 1.0, 2.0, 1.0]);
-        let mut counts = [0; 4];
+        let mut counts = [0_i32; 4];
         for key in 0..10_000 {
             let home = rendezvous(&all, key).unwrap();
             counts[home] += 1;
@@ -150,7 +150,7 @@ mod tests {
             assert!(home == 3 || home == without, "only the keys of the one that went move");
         }
         for (count, share) in counts.into_iter().zip([2000, 2000, 4000, 2000]) {
-            assert!((count - share as i32).abs() < 250, "{counts:?}");
+            assert!((count - share).abs() < 250, "{counts:?}");
         }
         assert_eq!(rendezvous(&[], 1), None);
     }

@@ -1,7 +1,7 @@
 //! What a pool can do beside lending and taking back.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millpond_pool::managers::Objects;
@@ -9,6 +9,8 @@ use millpond_pool::{
     BuildError, Config, ConfigError, Error, Event, Fairness, Guard, GuardRef, ManualClock, Pool, Priority,
     Request, StartError, Verdict,
 };
+
+use parking_lot::Mutex;
 
 use crate::support::{Act, Fake, pool, settle};
 
@@ -211,7 +213,7 @@ async fn leaks_are_told_with_place_and_sampled_backtrace() {
     let (pool, _) = pool(|b| {
         b.leak_threshold(MILLI * 100).leak_backtraces(2).on_event(move |event| {
             if let Event::Leak { borrowed, backtrace, .. } = event {
-                listener.lock().unwrap().push((borrowed.line(), backtrace.map(ToString::to_string)));
+                listener.lock().push((borrowed.line(), backtrace.map(ToString::to_string)));
             }
         })
     });
@@ -219,7 +221,7 @@ async fn leaks_are_told_with_place_and_sampled_backtrace() {
     let line = line!() + 1;
     let two = pool.get().await.unwrap();
     tokio::time::sleep(MILLI * 500).await;
-    let told = told.lock().unwrap().clone();
+    let told = told.lock().clone();
     assert_eq!((told.len(), pool.stats().leaks), (2, 2), "once each");
     let (_, backtrace) = told.iter().find(|(at, _)| *at == line).expect("the place of the call");
     assert!(backtrace.as_ref().expect("every second one").contains("features"), "it leads here");

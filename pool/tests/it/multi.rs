@@ -1,12 +1,13 @@
 //! Several targets: the choice, ejection and return, the resolver.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millpond_pool::multi::{Balance, MultiTarget, MultiTargetBuilder, Role, Route, RouteError, Target};
 use millpond_pool::{BuildError, Config, Request, TokioClock};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::support::{Act, Control, Fake, settle};
@@ -194,7 +195,7 @@ async fn a_resolver_adds_and_removes_targets() {
     let db: MultiTarget<Fake> = MultiTarget::builder()
         .resolve_every(SECOND * 5)
         .resolver(move || {
-            let list = shared.lock().unwrap().clone();
+            let list = shared.lock().clone();
             Box::pin(
                 async move { Ok(list.into_iter().map(|(name, fake)| Target::new(name, fake)).collect()) },
             )
@@ -203,14 +204,14 @@ async fn a_resolver_adds_and_removes_targets() {
         .unwrap();
     assert!(matches!(db.get(Route::any()).await, Err(RouteError::NoTarget)));
     let (first, second) = (Fake::default(), Fake::default());
-    list.lock().unwrap().push(("first", first.clone()));
+    list.lock().push(("first", first.clone()));
     assert_eq!(db.get(Route::any()).await.unwrap().target(), "first");
-    list.lock().unwrap().push(("second", second.clone()));
+    list.lock().push(("second", second.clone()));
     tokio::time::sleep(SECOND * 7).await;
     let seen = [db.get(Route::any()).await.unwrap(), db.get(Route::any()).await.unwrap()];
     assert_ne!(seen[0].target(), seen[1].target());
     assert_eq!(first.0.connects(), 1, "who stays keeps its connections");
-    list.lock().unwrap().remove(0);
+    list.lock().remove(0);
     db.resolve().await.unwrap();
     assert_eq!(db.targets().len(), 1);
     drop(seen);
