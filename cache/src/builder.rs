@@ -11,10 +11,14 @@ use crate::clock::{Clock, Ticks, nanos};
 use crate::core::budget::Budget;
 use crate::core::janitors::Janitors;
 use crate::core::load::Flights;
+use crate::core::resize::share;
 use crate::core::{Core, Weigher};
 use crate::error::BuildError;
+use crate::eviction::{Admission, EvictionPolicy};
 use crate::expiry::Expiry;
+use crate::freshness::Freshness;
 use crate::listener::Listener;
+use crate::policy::Kind;
 use crate::removal::RemovalCause;
 use crate::stats::Counters;
 use crate::store::shard::Shard;
@@ -41,10 +45,13 @@ pub struct CacheBuilder<K, V, S = ahash::RandomState> {
     max_capacity: Option<u64>,
     max_weight: Option<u64>,
     weigher: Option<Weigher<K, V>>,
+    eviction_policy: EvictionPolicy,
+    admission: Admission,
     time_to_live: Option<Duration>,
     time_to_idle: Option<Duration>,
     jitter: Option<f64>,
     expiry: Option<Box<dyn Expiry<K, V>>>,
+    pub(crate) freshness: Freshness<K, V>,
     listener: Option<Listener<K, V>>,
     clock: Option<Box<dyn Clock>>,
     record_stats: bool,
@@ -60,10 +67,13 @@ impl<K, V> Default for CacheBuilder<K, V> {
             max_capacity: None,
             max_weight: None,
             weigher: None,
+            eviction_policy: EvictionPolicy::default(),
+            admission: Admission::default(),
             time_to_live: None,
             time_to_idle: None,
             jitter: None,
             expiry: None,
+            freshness: Freshness::default(),
             listener: None,
             clock: None,
             record_stats: false,
@@ -90,11 +100,49 @@ impl<K, V, S> CacheBuilder<K, V, S> {
 
     /// Says what an entry weighs, for [`max_weight`](Self::max_weight). Called once for each write, outside locks.
     ///
-    /// An entry of weight 0 is pinned: it is never evicted for size. One heavier than `max_weight` is not kept: it is
-    /// reported to the listener as evicted, and the key's old value is removed. [`weighers`](crate::weighers) has some for
-    /// common types.
+    /// An entry of weight 0 is pinned: it is never evicted for size, and takes no room. One heavier than `max_weight` is not
+    /// kept: it is reported to the listener as evicted, and the key's old value is removed;
+    /// [`try_insert`](Cache::try_insert) hands it back instead. If the weigher panics, the write did not happen.
+    /// [`weighers`](crate::weighers) has some for common types.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Box::new(weigher));
+        self
+    }
+
+    /// Which entry leaves a full cache. Default: [`EvictionPolicy::TinyLfu`].
+    ///
+    /// ```
+    /// use millpond_cache::{Cache, EvictionPolicy};
+    /// let cache = Cache::builder().max_capacity(2).eviction_policy(EvictionPolicy::Lru).build()?;
+    /// cache.insert("a", 1);
+    /// cache.insert("b", 2);
+    /// cache.get("a");
+    /// cache.insert("c", 3);
+    /// assert!(cache.contains_key("a") && !cache.contains_key("b"));
+    /// # Ok::<(), millpond_cache::BuildError>(())
+    /// ```
+    pub fn eviction_policy(mut self, policy: EvictionPolicy) -> Self {
+        self.eviction_policy = policy;
+        self
+    }
+
+    /// Who may come into a full cache. Default: [`Admission::Frequency`].
+    ///
+    /// [`Admission::SizeAware`] is for caches whose entries differ much in weight: it keeps heavy entries from pushing out many
+    /// light ones that are wanted more often together. Where it helps and where it does not: docs/hit-ratio.md. Cost: an
+    /// eviction looks at up to 64 entries, in the usual case at those that the new one would push out.
+    ///
+    /// ```
+    /// use millpond_cache::{Admission, Cache, weighers};
+    /// let cache: Cache<u64, Vec<u8>> = Cache::builder()
+    ///     .max_weight(64 << 20)
+    ///     .weigher(weighers::bytes)
+    ///     .admission(Admission::SizeAware)
+    ///     .build()?;
+    /// # Ok::<(), millpond_cache::BuildError>(())
+    /// ```
+    pub fn admission(mut self, admission: Admission) -> Self {
+        self.admission = admission;
         self
     }
 
@@ -196,10 +244,13 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             max_capacity: self.max_capacity,
             max_weight: self.max_weight,
             weigher: self.weigher,
+            eviction_policy: self.eviction_policy,
+            admission: self.admission,
             time_to_live: self.time_to_live,
             time_to_idle: self.time_to_idle,
             jitter: self.jitter,
             expiry: self.expiry,
+            freshness: self.freshness,
             listener: self.listener,
             clock: self.clock,
             record_stats: self.record_stats,
@@ -227,6 +278,13 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             (None, None) if weighted => return Err(BuildError::NoMaxWeight),
             (capacity, weight) => capacity.or(weight).unwrap_or(u64::MAX),
         };
+        let kind = match (self.eviction_policy, self.admission) {
+            (EvictionPolicy::TinyLfu, Admission::Frequency) => Kind::TinyLfu,
+            (EvictionPolicy::Lru, Admission::Frequency) => Kind::Lru,
+            (EvictionPolicy::Lru, _) => return Err(BuildError::AdmissionUnderLru),
+            (_, Admission::SizeAware) if weighted => Kind::SizeAware,
+            (_, Admission::SizeAware) => return Err(BuildError::AdmissionNeedsWeigher),
+        };
         let shards = match self.shards {
             None => default_shards(max, weighted),
             Some(shards) if shards.is_power_of_two() && shards <= 1 << 16 => shards,
@@ -245,21 +303,26 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             Some(seed) => seed.wrapping_add(shard.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             None => seeds.hash_one(shard),
         };
-        let count = shards as u64;
-        let share =
-            |shard: u64| if max == u64::MAX { max } else { max / count + u64::from(shard < max % count) };
-        let make = |shard| Shard::new(share(shard), weighted, seed_of(shard));
+        self.freshness.check(self.time_to_live)?;
+        let (grace, renews) = (self.freshness.grace, self.freshness.refresh.is_some());
+        let make = |shard| {
+            Shard::new(share(shard, shards, max), weighted, seed_of(shard as u64), kind)
+                .lingering(grace)
+                .renewing(renews)
+        };
         let plain = self.weigher.is_none()
             && self.listener.is_none()
             && !self.record_stats
+            && kind == Kind::TinyLfu
             && self.time_to_live.is_none()
             && self.expiry.is_none()
+            && self.freshness.is_off()
             && self.time_to_idle.is_none();
         let core = Core {
             plain,
             hasher: self.hasher,
-            shards: Shards::new((0..count).map(make)),
-            flights: (0..count).map(|_| Flights::new()).collect(),
+            shards: Shards::new((0..shards).map(make)),
+            flights: (0..shards).map(|_| Flights::new()).collect(),
             budget: Budget::new(max),
             weigher: self.weigher,
             listener: self.listener,
@@ -269,6 +332,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             time_to_idle: self.time_to_idle.map_or(0, at_least_one_tick),
             jitter: self.jitter.unwrap_or(0.0),
             expiry: self.expiry,
+            freshness: self.freshness,
             shortened: AtomicBool::new(false),
             name: self.name,
             janitors: Janitors::default(),
@@ -300,7 +364,7 @@ impl<K: Hash + Eq, V> Cache<K, V> {
 }
 
 /// 0 means "off" inside; a duration of zero is the shortest there is instead: such an entry lives until the clock next moves.
-fn at_least_one_tick(duration: Duration) -> u64 {
+pub(crate) fn at_least_one_tick(duration: Duration) -> u64 {
     nanos(duration).max(1)
 }
 
@@ -321,6 +385,8 @@ impl<K, V, S> fmt::Debug for CacheBuilder<K, V, S> {
             .field("max_capacity", &self.max_capacity)
             .field("max_weight", &self.max_weight)
             .field("weigher", &self.weigher.is_some())
+            .field("eviction_policy", &self.eviction_policy)
+            .field("admission", &self.admission)
             .field("time_to_live", &self.time_to_live)
             .field("time_to_idle", &self.time_to_idle)
             .field("time_to_live_jitter", &self.jitter)

@@ -121,8 +121,9 @@ where
 
     /// Inserts an entry or replaces its value; it is visible to every thread when the call returns.
     ///
-    /// If the cache is full, the policy evicts before this returns, and may choose the new entry itself. A load of the same
-    /// key that is in flight will not overwrite it.
+    /// If the cache is full, the policy evicts before this returns, and may choose the new entry itself. One heavier than the
+    /// whole cache is evicted at once, and the key's old value with it; [`try_insert`](Self::try_insert) hands it back
+    /// instead. A load of the same key that is in flight will not overwrite it.
     pub fn insert(&self, key: K, value: V) {
         self.core.insert(key, value, Life::Configured);
     }
@@ -322,10 +323,10 @@ impl<K, V, S> Cache<K, V, S> {
         self.core.counters.as_ref().map(crate::stats::Counters::snapshot).unwrap_or_default()
     }
 
-    /// The bound in entries or weight; `None` where there is none.
+    /// The bound in entries or weight, as it was set last; `None` where there is none.
     #[must_use]
     pub fn max_capacity(&self) -> Option<u64> {
-        Some(self.core.budget.max()).filter(|&max| max != u64::MAX)
+        Some(self.core.budget.target()).filter(|&max| max != u64::MAX)
     }
 
     /// Loads and computes in flight now.

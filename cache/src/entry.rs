@@ -118,14 +118,17 @@ where
     ) -> Result<CompResult<V>, E> {
         let Self { cache, mut key } = self;
         loop {
+            // Dropped after the leader, whatever happens: its drop may compute the key.
+            let seen;
             let leader = cache.lead_blocking(key);
             // Clones are user code, too.
             let inside = leader.flight().enter();
-            let seen = leader.look();
+            seen = leader.look();
             let entry = seen.clone().map(Entry::found);
             let op = f(entry);
             drop(inside);
-            match conclude(leader, seen, op?) {
+            let op = op?;
+            match conclude(seen, op, leader) {
                 Ok(result) => return Ok(result),
                 Err(handed_back) => key = handed_back,
             }
@@ -207,8 +210,10 @@ where
     {
         let mut fresh = false;
         let value = self.cache.try_get_or_insert_with(self.key, || {
-            fresh = true;
-            init()
+            // A load that fails may be answered with an old value.
+            let loaded = init();
+            fresh = loaded.is_ok();
+            loaded
         })?;
         Ok(if fresh { Entry::made(value, false) } else { Entry::found(value) })
     }
@@ -237,11 +242,13 @@ where
         if let Some(value) = cache.get(&key).filter(|value| !replace_if(value)) {
             return Entry::found(value);
         }
+        // Dropped after the leader, as in a compute.
+        let mut seen;
         let leader = cache.lead_blocking(key);
         let inside = leader.flight().enter();
-        let seen = leader.look();
+        seen = leader.look();
         let replaced = seen.is_some();
-        if let Some(value) = seen.filter(|value| !replace_if(value)) {
+        if let Some(value) = seen.take_if(|value| !replace_if(value)) {
             return Entry::found(value);
         }
         let value = init();
@@ -311,20 +318,22 @@ where
     {
         let Self { cache, mut key } = self;
         loop {
+            // Both dropped after the leader, whatever happens: their drops may compute the key.
+            let seen;
+            let mut deciding = pin!(None);
             let leader = cache.lead_async(key).await;
             // Clones are user code, too.
             let inside = leader.flight().enter();
-            let seen = leader.look();
+            seen = leader.look();
             let entry = seen.clone().map(Entry::found);
-            let op = f(entry);
+            deciding.set(Some(f(entry)));
             drop(inside);
-            let mut op = pin!(op);
             let op = poll_fn(|context| {
                 let _inside = leader.flight().enter();
-                op.as_mut().poll(context)
+                deciding.as_mut().as_pin_mut().expect("set above").poll(context)
             });
             let op = op.await?;
-            match conclude(leader, seen, op) {
+            match conclude(seen, op, leader) {
                 Ok(result) => return Ok(result),
                 Err(handed_back) => key = handed_back,
             }
@@ -385,8 +394,9 @@ where
     {
         let mut fresh = false;
         let init = async {
-            fresh = true;
-            init.await
+            let loaded = init.await;
+            fresh = loaded.is_ok();
+            loaded
         };
         let value = self.cache.try_get_or_insert_with_async(self.key, init).await?;
         Ok(if fresh { Entry::made(value, false) } else { Entry::found(value) })
@@ -408,16 +418,18 @@ where
         if let Some(value) = cache.get(&key).filter(|value| !replace_if(value)) {
             return Entry::found(value);
         }
+        // Both dropped after the leader, as in a compute.
+        let mut seen;
+        let mut init = pin!(init);
         let leader = cache.lead_async(key).await;
         let inside = leader.flight().enter();
-        let seen = leader.look();
+        seen = leader.look();
         let replaced = seen.is_some();
-        let kept = seen.filter(|value| !replace_if(value));
+        let kept = seen.take_if(|value| !replace_if(value));
         drop(inside);
         if let Some(value) = kept {
             return Entry::found(value);
         }
-        let mut init = pin!(init);
         let value = poll_fn(|context| {
             let _inside = leader.flight().enter();
             init.as_mut().poll(context)
@@ -462,8 +474,8 @@ where
     }
 }
 
-/// Does what the closure said. `Err`: what it saw is no longer there.
-fn conclude<K, V, S>(leader: Leader<'_, K, V, S>, seen: Option<V>, op: Op<V>) -> Result<CompResult<V>, K>
+/// Does what the closure said. `Err`: what it saw is no longer there. The leader comes last, so that it is dropped first.
+fn conclude<K, V, S>(seen: Option<V>, op: Op<V>, leader: Leader<'_, K, V, S>) -> Result<CompResult<V>, K>
 where
     K: Hash + Eq,
     V: Clone,
@@ -471,6 +483,7 @@ where
 {
     match (op, seen) {
         (Op::Put(value), seen) => {
+            let leader = leader;
             let replaced = seen.is_some();
             let inside = leader.flight().enter();
             let entry = Entry::made(value.clone(), replaced);

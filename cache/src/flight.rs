@@ -21,6 +21,8 @@ pub(crate) enum Outcome<V> {
     Loaded(V),
     /// The loader's error, shared by all who waited.
     Failed(Arc<dyn Any + Send + Sync>),
+    /// The loader has no value for the key. Whoever accepts that answer has it; others try again.
+    Absent,
     /// The leader was dropped or panicked: whoever waits tries again and one of them leads.
     Abandoned,
 }
@@ -32,6 +34,8 @@ pub(crate) struct Flight<V> {
     /// shard's lock.
     overtaken_from_within: AtomicBool,
     queue: Mutex<Queue>,
+    /// Whether it refreshes a value that is still there.
+    is_refresh: bool,
 }
 
 crate::sync::thread_local! {
@@ -56,12 +60,17 @@ struct Queue {
 }
 
 impl<V> Flight<V> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(is_refresh: bool) -> Self {
         Self {
             outcome: OnceLock::new(),
             overtaken_from_within: AtomicBool::new(false),
             queue: Mutex::new(Queue::default()),
+            is_refresh,
         }
+    }
+
+    pub(crate) fn is_refresh(&self) -> bool {
+        self.is_refresh
     }
 
     fn address(&self) -> usize {
@@ -128,6 +137,12 @@ impl<V> Flight<V> {
             drop(replaced);
         }
         outcome
+    }
+
+    /// Whether anybody is in the queue.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.queue.lock().waiters.is_empty()
     }
 
     fn leave(&self, ticket: u64) {

@@ -24,6 +24,12 @@
 //! - [`CacheBuilder`]: every setting, its unit and its default.
 //! - Reading: [`Cache::get`] clones, [`Cache::read`] and [`Cache::pin`] do not.
 //! - Loading: [`Cache::get_or_insert_with`] and its fallible and async twins.
+//! - Loaders that find nothing: [`Cache::optionally_get_with`]; loaders that fail:
+//!   [`CacheBuilder::stale_if_error`].
+//! - Values that are loaded again while the old ones are served: [`CacheBuilder::refresh_after`], [`Refresh`].
+//! - Many keys at once: [`Cache::get_all`], and [`Cache::get_many_with`] with one load for what is missing.
+//! - With the feature `tokio`: [`BatchLoader`], which gathers single misses into bulk loads, and loads that outlive their
+//!   caller, [`Cache::get_or_insert_with_detached`].
 //! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
 //! - Weights in bytes for common types: [`weighers`].
 //! - [`RemovalCause`], [`Stats`]: what left, what was counted.
@@ -31,41 +37,61 @@
 //! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
 
+#[cfg(feature = "tokio")]
+mod batch;
 mod builder;
+mod bulk;
 mod cache;
+mod capacity;
 mod clock;
 pub mod compute;
 mod core;
+#[cfg(feature = "tokio")]
+mod detached;
 mod entry;
 mod error;
+mod eviction;
 mod expiry;
 mod flight;
+mod freshness;
+mod freshness_settings;
 mod iter;
 mod janitor;
 mod listener;
 mod loading;
 #[cfg(all(test, millpond_loom))]
 mod models;
+mod optional;
 mod pin;
 /// The eviction policy: knows slots, hashes and weights; no key, no value, no lock, no clock.
 #[doc(hidden)]
 pub mod policy;
 mod prefetch;
 mod reclaim;
+mod refresh;
+mod refresher;
+mod rejected;
 mod removal;
 mod stats;
 mod store;
 mod sync;
 mod waiter;
 pub mod weighers;
+mod zeroed;
 
+#[cfg(feature = "tokio")]
+pub use crate::batch::BatchLoader;
 pub use crate::builder::CacheBuilder;
 pub use crate::cache::Cache;
 pub use crate::clock::{Clock, ManualClock};
 pub use crate::entry::EntrySelector;
-pub use crate::error::BuildError;
+pub use crate::error::{BuildError, ResizeError};
+pub use crate::eviction::{Admission, EvictionPolicy};
 pub use crate::expiry::Expiry;
 pub use crate::iter::Iter;
 pub use crate::pin::PinGuard;
+pub use crate::refresh::Refresh;
+pub use crate::refresher::RefreshJob;
+pub use crate::rejected::Rejected;
 pub use crate::removal::RemovalCause;
 pub use crate::stats::Stats;

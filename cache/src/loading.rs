@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::cache::Cache;
 use crate::clock::nanos;
-use crate::core::load::Boarding;
+use crate::core::load::{Boarding, Leader};
 use crate::core::write::Life;
 use crate::flight::{Flight, Outcome};
 
@@ -156,14 +156,7 @@ where
                     let inside = leader.flight().enter();
                     let loaded = init();
                     drop(inside);
-                    return match loaded {
-                        Ok((value, life)) => Ok(leader.loaded(value, life)),
-                        Err(error) => {
-                            let error = Arc::new(error);
-                            leader.failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>);
-                            Err(error)
-                        }
-                    };
+                    return end(leader, loaded);
                 }
                 Boarding::Wait(flight, handed_back) => {
                     forbid_recursion(&flight);
@@ -184,27 +177,15 @@ where
     where
         E: Send + Sync + 'static,
     {
+        // Before any leader, so that it is dropped after it: by then the load is abandoned, and what drops may load the key.
+        let mut init = pin!(init);
         loop {
             if let Some(value) = self.get(&key) {
                 return Ok(value);
             }
             match self.core.board(key) {
                 Boarding::Hit(value) => return Ok(value),
-                Boarding::Lead(leader) => {
-                    let mut init = pin!(init);
-                    let loaded = poll_fn(|context| {
-                        let _inside = leader.flight().enter();
-                        init.as_mut().poll(context)
-                    });
-                    return match loaded.await {
-                        Ok((value, life)) => Ok(leader.loaded(value, life)),
-                        Err(error) => {
-                            let error = Arc::new(error);
-                            leader.failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>);
-                            Err(error)
-                        }
-                    };
-                }
+                Boarding::Lead(leader) => return run(leader, init.as_mut()).await,
                 Boarding::Wait(flight, handed_back) => {
                     forbid_recursion(&flight);
                     if let Some(answer) = answer(flight.waiting().await) {
@@ -213,6 +194,50 @@ where
                     key = handed_back;
                 }
             }
+        }
+    }
+}
+
+/// Drives a loader and ends its flight.
+pub(crate) async fn run<K, V, S, E>(
+    leader: Leader<'_, K, V, S>,
+    init: impl Future<Output = Result<(V, Life), E>>,
+) -> Result<V, Arc<E>>
+where
+    K: Hash + Eq,
+    V: Clone,
+    S: BuildHasher,
+    E: Send + Sync + 'static,
+{
+    let mut init = pin!(init);
+    // Dropped before the loader, whose drop may load the key.
+    let leader = leader;
+    let loaded = poll_fn(|context| {
+        let _inside = leader.flight().enter();
+        init.as_mut().poll(context)
+    })
+    .await;
+    end(leader, loaded)
+}
+
+/// Ends a flight with what its loader returned.
+pub(crate) fn end<K, V, S, E>(leader: Leader<'_, K, V, S>, loaded: Result<(V, Life), E>) -> Result<V, Arc<E>>
+where
+    K: Hash + Eq,
+    V: Clone,
+    S: BuildHasher,
+    E: Send + Sync + 'static,
+{
+    match loaded {
+        Ok((value, life)) => Ok(leader.loaded(value, life)),
+        Err(error) => {
+            let leader = match leader.fall_back() {
+                Ok(value) => return Ok(value),
+                Err(leader) => leader,
+            };
+            let error = Arc::new(error);
+            leader.failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>);
+            Err(error)
         }
     }
 }
@@ -229,11 +254,11 @@ fn with_life<V>((value, ttl): (V, Option<Duration>)) -> (V, Life) {
 }
 
 /// What an ended flight means for one who waited; `None`: try again.
-fn answer<V: Clone, E: Send + Sync + 'static>(outcome: &Outcome<V>) -> Option<Result<V, Arc<E>>> {
+pub(crate) fn answer<V: Clone, E: Send + Sync + 'static>(outcome: &Outcome<V>) -> Option<Result<V, Arc<E>>> {
     match outcome {
         Outcome::Loaded(value) => Some(Ok(value.clone())),
         // Another caller's error of another type can't be ours: load for ourselves.
         Outcome::Failed(error) => Arc::clone(error).downcast::<E>().ok().map(Err),
-        Outcome::Abandoned => None,
+        Outcome::Absent | Outcome::Abandoned => None,
     }
 }

@@ -5,7 +5,9 @@
 //! loom's `UnsafeCell` here, told of each access, so that a use after reuse and a missing happens-before fail the model.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -16,15 +18,25 @@ use crate::flight::{Flight, Outcome};
 use crate::reclaim::{self, domain::Domain};
 use crate::store::locked::{Ends, Locked};
 use crate::store::shard::Shard;
-use crate::store::table::Table;
+use crate::store::table::{FULL, Table};
 
-/// `preemptions`: how often a thread is interrupted where it need not be; `LOOM_MAX_PREEMPTIONS` lowers it, not more.
+/// `preemptions`: how often a thread is interrupted where it need not be; `LOOM_MAX_PREEMPTIONS` lowers it, not more. Says
+/// how many executions there were, and how long they took.
+#[expect(clippy::print_stdout, reason = "a count that nobody sees proves nothing")]
 fn model(preemptions: usize, test: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 100_000;
     builder.preemption_bound =
         Some(builder.preemption_bound.map_or(preemptions, |bound| bound.min(preemptions)));
-    builder.check(test);
+    let (executions, began) = (std::sync::Arc::new(AtomicUsize::new(0)), Instant::now());
+    let counted = std::sync::Arc::clone(&executions);
+    builder.check(move || {
+        counted.fetch_add(1, Relaxed);
+        test();
+    });
+    let name = std::thread::current().name().map(String::from).unwrap_or_default();
+    let (count, seconds) = (executions.load(Relaxed), began.elapsed().as_secs_f64());
+    println!("{count:>9} executions, {seconds:>5.1} s: {name}");
 }
 
 // ---- Grace periods: a reader may use what it found linked under its pin, a writer may reuse what is below the watermark. ----
@@ -357,7 +369,7 @@ fn models_table_slot_that_is_used_again() {
 fn models_table_neighbours_come_and_go() {
     model(3, || {
         // Two buckets; the home bucket is full and cell 13 has overflowed into the next.
-        let table = Arc::new(Table::for_entries(16));
+        let table = Arc::new(Table::for_entries(2 * FULL));
         for id in 1..=13 {
             table.insert(SAME, id);
         }
@@ -375,13 +387,16 @@ fn models_table_neighbours_come_and_go() {
 
 // ---- Growth: the real shard, a reader without the lock, a writer that drains. ----
 
+/// Keys of a shard whose first table is exactly full: that of a model holds two entries, or no model of growth would end.
+const KEYS: [u64; FULL] = [6, 7];
+
 /// Hash of a key: all keys of one home bucket, so that the order of the moves is known.
 fn hash(key: u64) -> u32 {
     key as u32 + 1
 }
 
 fn admit(locked: &mut Locked<'_, u64, u64>, key: u64, value: u64) {
-    let id = locked.admit(hash(key), key, value, 1, Ends::default());
+    let id = locked.admit::<true>(hash(key), key, value, 1, Ends::default());
     locked.publish(hash(key), id);
 }
 
@@ -391,8 +406,8 @@ fn finish(locked: Locked<'_, u64, u64>) {
 
 /// A shard whose first table is exactly full.
 fn full_shard() -> Arc<Shard<u64, u64>> {
-    let shard = Arc::new(Shard::new(u64::MAX, false, 1));
-    for key in 0..8 {
+    let shard = Arc::new(Shard::new(u64::MAX, false, 1, crate::policy::Kind::TinyLfu));
+    for key in KEYS {
         let mut locked = shard.lock();
         admit(&mut locked, key, key);
         finish(locked);
@@ -411,16 +426,12 @@ fn reader(shard: &Arc<Shard<u64, u64>>, key: u64, allowed: &'static [u64]) -> th
     })
 }
 
-/// A shard that has just grown, with two keys left to move: 6 and 7.
-fn draining_shard() -> Arc<Shard<u64, u64>> {
+/// A shard that has just grown, with both keys left to move.
+fn growing_shard() -> Arc<Shard<u64, u64>> {
     let shard = full_shard();
     let mut locked = shard.lock();
     admit(&mut locked, 10, 10);
-    assert!(shard.is_draining(), "the model is of a table that drains");
-    for key in 0..6 {
-        let spot = locked.find(hash(key), |candidate| *candidate == key).expect("there");
-        locked.remove(spot.id);
-    }
+    assert!(shard.is_growing(), "the model is of growth");
     drop(locked);
     shard
 }
@@ -428,7 +439,7 @@ fn draining_shard() -> Arc<Shard<u64, u64>> {
 #[test]
 fn models_drain_has_no_false_miss() {
     model(3, || {
-        let shard = draining_shard();
+        let shard = growing_shard();
         let reader = reader(&shard, 7, &[7]);
         finish(shard.lock());
         reader.join().unwrap();
@@ -439,7 +450,7 @@ fn models_drain_has_no_false_miss() {
 #[test]
 fn models_drain_and_two_updates() {
     model(2, || {
-        let shard = draining_shard();
+        let shard = growing_shard();
         let reader = reader(&shard, 6, &[6, 60, 600]);
         for value in [60, 600] {
             let mut locked = shard.lock();
@@ -459,7 +470,7 @@ fn models_growth_has_no_false_miss() {
         let reader = reader(&shard, 6, &[6]);
         let mut locked = shard.lock();
         admit(&mut locked, 10, 10);
-        assert!(shard.is_draining(), "the model is of growth");
+        assert!(shard.is_growing(), "the model is of growth");
         finish(locked);
         reader.join().unwrap();
         shard.lock().check_invariants();
@@ -470,13 +481,13 @@ fn models_growth_has_no_false_miss() {
 fn models_growth_and_update_have_no_false_miss() {
     model(1, || {
         let shard = full_shard();
-        let reader = reader(&shard, 2, &[2, 200]);
+        let reader = reader(&shard, 7, &[7, 70]);
         let mut locked = shard.lock();
         admit(&mut locked, 10, 10);
-        assert!(shard.is_draining(), "the model is of growth");
-        // Still in the draining table.
-        let old = locked.find(hash(2), |key| *key == 2).expect("there");
-        locked.update(old, hash(2), 2, 200, 1, Ends::default());
+        assert!(shard.is_growing(), "the model is of growth");
+        // Still in the old table.
+        let old = locked.find(hash(7), |key| *key == 7).expect("there");
+        locked.update(old, hash(7), 7, 70, 1, Ends::default());
         finish(locked);
         reader.join().unwrap();
         shard.lock().check_invariants();
@@ -490,7 +501,7 @@ fn models_growth_and_reclamation() {
         let reader = reader(&shard, 7, &[7]);
         let mut locked = shard.lock();
         admit(&mut locked, 10, 10);
-        assert!(shard.is_draining(), "the model is of growth");
+        assert!(shard.is_growing(), "the model is of growth");
         finish(locked);
         // The drained table is freed as soon as nobody can hold it.
         shard.lock().seal();
@@ -504,11 +515,11 @@ fn models_growth_and_reclamation() {
 
 fn wakes_a_thread(outcome: fn() -> Outcome<u32>) {
     model(3, move || {
-        let flight = Arc::new(Flight::new());
+        let flight = Arc::new(Flight::new(false));
         let other = Arc::clone(&flight);
         let waiter = thread::spawn(move || match other.wait() {
             Outcome::Loaded(value) => assert_eq!(*value, 5),
-            Outcome::Abandoned | Outcome::Failed(_) => {}
+            Outcome::Abandoned | Outcome::Absent | Outcome::Failed(_) => {}
         });
         flight.complete(outcome());
         waiter.join().unwrap();
@@ -537,7 +548,7 @@ impl Wake for Alarm {
 #[test]
 fn models_a_waiting_task_is_woken_and_sees_the_outcome() {
     model(3, || {
-        let flight = Arc::new(Flight::new());
+        let flight = Arc::new(Flight::new(false));
         let other = Arc::clone(&flight);
         let waiter = thread::spawn(move || {
             let waker = Waker::from(std::sync::Arc::new(Alarm(thread::current())));
@@ -555,7 +566,7 @@ fn models_a_waiting_task_is_woken_and_sees_the_outcome() {
 #[test]
 fn models_a_task_that_leaves_takes_nobody_with_it() {
     model(3, || {
-        let flight = Arc::new(Flight::<u32>::new());
+        let flight = Arc::new(Flight::<u32>::new(false));
         let (first, second) = (Arc::clone(&flight), Arc::clone(&flight));
         let leaver = thread::spawn(move || {
             let waker = Waker::noop();

@@ -25,9 +25,13 @@ pub(crate) enum Counter {
     Expired,
     Evicted,
     ListenerPanics,
+    StaleServed,
+    Refreshes,
+    RefreshFailures,
+    RefreshesDiscarded,
 }
 
-const COUNTERS: usize = 10;
+const COUNTERS: usize = 14;
 
 impl Counter {
     pub(crate) fn removal(cause: RemovalCause) -> Self {
@@ -100,6 +104,10 @@ impl Counters {
             expired: self.sum(Counter::Expired),
             evicted: self.sum(Counter::Evicted),
             listener_panics: self.sum(Counter::ListenerPanics),
+            stale_served: self.sum(Counter::StaleServed),
+            refreshes: self.sum(Counter::Refreshes),
+            refresh_failures: self.sum(Counter::RefreshFailures),
+            refreshes_discarded: self.sum(Counter::RefreshesDiscarded),
         }
     }
 }
@@ -121,6 +129,10 @@ pub struct Stats {
     expired: u64,
     evicted: u64,
     listener_panics: u64,
+    stale_served: u64,
+    refreshes: u64,
+    refresh_failures: u64,
+    refreshes_discarded: u64,
 }
 
 impl Stats {
@@ -148,7 +160,7 @@ impl Stats {
         if self.requests() == 0 { 1.0 } else { self.hits as f64 / self.requests() as f64 }
     }
 
-    /// Loaders that returned a value.
+    /// Loads that ended without an error, those that found nothing included.
     #[must_use]
     pub fn load_successes(&self) -> u64 {
         self.load_successes
@@ -188,6 +200,31 @@ impl Stats {
     #[must_use]
     pub fn evictions(&self) -> u64 {
         self.evicted
+    }
+
+    /// Failed loads that were answered with an expired value
+    /// ([`CacheBuilder::stale_if_error`](crate::CacheBuilder::stale_if_error)), counted for each key.
+    #[must_use]
+    pub fn stale_served(&self) -> u64 {
+        self.stale_served
+    }
+
+    /// Refreshes whose value was stored. They count as loads, too.
+    #[must_use]
+    pub fn refreshes(&self) -> u64 {
+        self.refreshes
+    }
+
+    /// Refreshes that failed, panicked or were dropped before they ended. The first of these count as failed loads, too.
+    #[must_use]
+    pub fn refresh_failures(&self) -> u64 {
+        self.refresh_failures
+    }
+
+    /// Refreshes whose value was not stored, because the entry was written or removed meanwhile. They count as loads, too.
+    #[must_use]
+    pub fn refreshes_discarded(&self) -> u64 {
+        self.refreshes_discarded
     }
 
     /// Calls of the eviction listener that panicked.

@@ -37,6 +37,10 @@ mod imp {
             self.0.lock().expect("no panic happens under this lock")
         }
 
+        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            self.0.try_lock().ok()
+        }
+
         pub(crate) fn get_mut(&mut self) -> &mut T {
             self.0.get_mut().expect("no panic happens under this lock")
         }

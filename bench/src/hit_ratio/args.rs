@@ -19,8 +19,8 @@ pub struct Args {
     /// Trace files or folders [default: the folder of --expected]
     #[arg(long, short, num_args = 1.., value_name = "PATH")]
     pub trace: Vec<PathBuf>,
-    /// Generated traces: name:keys:requests[:parameter][@seed], with the names zipf, uniform, loop, scan, scan-bursts,
-    /// echo, shift, drift, phases, mixture
+    /// Generated traces: name:keys:requests[:parameter][+sizes][@seed], with the names zipf, uniform, loop, scan,
+    /// scan-bursts, echo, shift, drift, phases, mixture, and the sizes pareto, lognormal, two
     #[arg(long, num_args = 1.., value_name = "SPEC")]
     pub synthetic: Vec<Synthetic>,
     /// How the files are to be read [default: guessed from their names]

@@ -2,7 +2,7 @@
 //!
 //! Slots are the numbers of keys, so there is no map and no key to compare; what is left is the policy.
 
-use millpond_cache::policy::{Activity, Config, Entries, Header, Policy};
+use millpond_cache::policy::{Activity, Config, Entries, Header, Kind, Policy};
 
 use super::access::{Access, Setup};
 
@@ -28,11 +28,11 @@ impl Entries for Headers {
 impl Simulation {
     /// A policy for a trace with these keys.
     #[must_use]
-    pub fn new(setup: Setup, keys: &[u64]) -> Self {
+    pub fn new(setup: Setup, keys: &[u64], kind: Kind) -> Self {
         let hasher = setup.hasher();
         let headers =
             keys.iter().map(|key| Header::new(std::hash::BuildHasher::hash_one(&hasher, key) as u32));
-        let config = Config { capacity: setup.capacity, weighted: setup.byte, seed: setup.seed };
+        let config = Config { capacity: setup.capacity, weighted: setup.byte, seed: setup.seed, kind };
         Self {
             policy: Policy::new(config),
             activity: Activity::new(),
@@ -47,7 +47,7 @@ impl Simulation {
             self.policy.settle(&self.headers);
         }
         while self.policy.weight() > self.capacity {
-            let Some(evicted) = self.policy.evict(&self.headers) else { break };
+            let Some(evicted) = self.policy.evict_by_kind(&self.headers) else { break };
             self.held[evicted as usize] = false;
         }
     }
@@ -64,7 +64,7 @@ impl Access for Simulation {
             let header = &mut self.headers.0[id as usize];
             *header = Header::new(header.hash);
             self.held[id as usize] = true;
-            self.policy.insert(&self.headers, &self.activity, id, size);
+            self.policy.insert_by_kind(&self.headers, &self.activity, id, size);
             self.make_room();
         }
         false

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use millpond_cache::Admission;
+use millpond_cache::policy::Kind;
+
 use super::access::{Setup, Tally, drive};
 use super::{millpond, peers, policy, references};
 use crate::trace::Loaded;
@@ -11,10 +14,14 @@ use crate::trace::Loaded;
 pub enum Subject {
     /// Millpond's eviction policy without a cache around it: one shard
     Policy,
+    /// The policy with admission by size; the same as `policy` where entries are counted
+    PolicySizeAware,
     /// millpond-cache with one shard
     Millpond1,
     /// millpond-cache as it comes
     Millpond,
+    /// millpond-cache with admission by size
+    MillpondSizeAware,
     /// moka::sync, with its pending tasks run after each request
     Moka,
     /// mini_moka::unsync
@@ -60,7 +67,15 @@ impl Subject {
     /// Whether it is another crate's cache: not ours, and no optimum.
     #[must_use]
     pub fn is_peer(self) -> bool {
-        !matches!(self, Self::Policy | Self::Millpond1 | Self::Millpond | Self::Belady)
+        !matches!(
+            self,
+            Self::Policy
+                | Self::PolicySizeAware
+                | Self::Millpond1
+                | Self::Millpond
+                | Self::MillpondSizeAware
+                | Self::Belady
+        )
     }
 
     /// Whether two runs may differ.
@@ -84,9 +99,22 @@ impl Subject {
             return Ok(None);
         }
         let tally = match self {
-            Self::Policy => drive(policy::Simulation::new(setup, &trace.keys), trace, byte, progress),
-            Self::Millpond1 => drive(millpond::build(setup, Some(1))?, trace, byte, progress),
-            Self::Millpond => drive(millpond::build(setup, setup.shards)?, trace, byte, progress),
+            Self::Policy => {
+                drive(policy::Simulation::new(setup, &trace.keys, Kind::TinyLfu), trace, byte, progress)
+            }
+            Self::PolicySizeAware => {
+                let kind = if byte { Kind::SizeAware } else { Kind::TinyLfu };
+                drive(policy::Simulation::new(setup, &trace.keys, kind), trace, byte, progress)
+            }
+            Self::Millpond1 => {
+                drive(millpond::build(setup, Some(1), Admission::Frequency)?, trace, byte, progress)
+            }
+            Self::Millpond => {
+                drive(millpond::build(setup, setup.shards, Admission::Frequency)?, trace, byte, progress)
+            }
+            Self::MillpondSizeAware => {
+                drive(millpond::build(setup, setup.shards, Admission::SizeAware)?, trace, byte, progress)
+            }
             Self::Moka => drive(peers::Moka::new(setup), trace, byte, progress),
             Self::MiniMoka => drive(peers::MiniMoka::new(setup), trace, byte, progress),
             Self::QuickCache => drive(peers::QuickCache::new(setup), trace, byte, progress),

@@ -5,7 +5,7 @@
 //! into memory with keys renumbered.
 //!
 //! - Formats: [`text`], [`lirs`], [`arc`], [`cache2k`], [`corda`], [`oracle`], [`csv`], [`access_log`].
-//! - Made up: [`synthetic`] generators, and [`stress`], real traces joined to a phase shift.
+//! - Made up: [`synthetic`] generators, with [`sizes`], and [`stress`], real traces joined to a phase shift.
 //! - [`open`]: from a path or a name to a stream.
 #![allow(unreachable_pub, reason = "`pub` marks what other folders may use, in a binary too")]
 
@@ -20,6 +20,7 @@ pub mod lirs;
 pub mod loaded;
 pub mod open;
 pub mod oracle;
+pub mod sizes;
 pub mod stress;
 pub mod synthetic;
 pub mod text;

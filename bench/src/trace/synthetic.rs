@@ -1,7 +1,7 @@
 //! Traces from generators: for sanity, and as unseen ground for what was tuned on files.
 //!
-//! Written `name:keys:requests[:parameter][@seed]`, for example `zipf:100000:1000000:0.9@7`. The same text gives the
-//! same trace.
+//! Written `name:keys:requests[:parameter][+sizes][@seed]`, for example `zipf:100000:1000000:0.9+pareto@7`. The same text
+//! gives the same trace.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,6 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use rand_distr::{Distribution as _, Zipf};
 
+use super::sizes::Sizes;
 use super::{Request, Requests};
 
 /// What a generator makes.
@@ -49,6 +50,8 @@ pub struct Synthetic {
     pub requests: u64,
     /// See the pattern.
     pub parameter: Option<f64>,
+    /// How large the keys' values are; all 1 if not given.
+    pub sizes: Option<Sizes>,
     /// Which of the traces of this kind.
     pub seed: u64,
 }
@@ -70,10 +73,14 @@ impl FromStr for Synthetic {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
-        const FORM: &str = "expected name:keys:requests[:parameter][@seed]";
+        const FORM: &str = "expected name:keys:requests[:parameter][+sizes][@seed]";
         let (text, seed) = match text.split_once('@') {
             Some((text, seed)) => (text, seed.parse().context(FORM)?),
             None => (text, 1),
+        };
+        let (text, sizes) = match text.split_once('+') {
+            Some((text, sizes)) => (text, Some(sizes.parse()?)),
+            None => (text, None),
         };
         let parts: Vec<&str> = text.split(':').collect();
         let (&[name, keys, requests], parameter) = parts.split_at_checked(3).context(FORM)? else {
@@ -93,6 +100,7 @@ impl FromStr for Synthetic {
             keys: keys.parse().context(FORM)?,
             requests: requests.parse().context(FORM)?,
             parameter,
+            sizes,
             seed,
         };
         anyhow::ensure!(made.keys > 0, "a generator needs at least one key");
@@ -111,6 +119,9 @@ impl fmt::Display for Synthetic {
         if let Some(parameter) = self.parameter {
             write!(f, ":{parameter}")?;
         }
+        if let Some(sizes) = self.sizes {
+            write!(f, "+{sizes}")?;
+        }
         if self.seed != 1 {
             write!(f, "@{}", self.seed)?;
         }
@@ -125,7 +136,7 @@ impl Synthetic {
     /// Makes the requests.
     #[must_use]
     pub fn requests(&self) -> Requests {
-        let Self { pattern, keys, requests, parameter, seed } = *self;
+        let Self { pattern, keys, requests, parameter, sizes, seed } = *self;
         let mut random = SmallRng::seed_from_u64(seed);
         let exponent = match pattern {
             Pattern::Zipf | Pattern::Shift => parameter.unwrap_or(0.99),
@@ -163,7 +174,7 @@ impl Synthetic {
                     _ => 2 * PART + i / 4 % keys,
                 },
             };
-            Ok(Request::new(key))
+            Ok(Request { key, size: sizes.map_or(1, |sizes| sizes.of(key)) })
         }))
     }
 }
@@ -180,7 +191,7 @@ mod tests {
 
     #[test]
     fn text_and_back() {
-        for text in ["zipf:10:20", "loop:10:20", "scan-bursts:10:20:2.5@9", "zipf:10:20:0.9"] {
+        for text in ["zipf:10:20", "loop:10:20", "scan-bursts:10:20:2.5@9", "zipf:10:20:0.9+pareto@2"] {
             assert_eq!(text.parse::<Synthetic>().unwrap().to_string(), text);
         }
         for text in [
@@ -191,6 +202,7 @@ mod tests {
             "zipf:1:1:-1",
             "zipf:1:1:1:1",
             "other:1:1",
+            "zipf:1:1+huge",
             "zipf:1:1@x",
         ] {
             assert!(text.parse::<Synthetic>().is_err(), "{text}");

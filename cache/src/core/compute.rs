@@ -37,12 +37,14 @@ where
 
     /// Stores a value in the place of what was seen. `Err`: the cache changed meanwhile; look again.
     pub(crate) fn put(self, seen: bool, value: V) -> Result<(), K> {
-        let inside = self.flight.enter();
-        let key = self.key.as_deref().expect("a leader ends once");
-        let weight = self.core.weigh(key, &value);
-        let ends = self.core.ends(self.hash, key, &value, Life::Configured);
+        // Dropped before the value, if what it is asked for panics: the value's drop may compute the key.
+        let leader = self;
+        let inside = leader.flight.enter();
+        let key = leader.key.as_deref().expect("a leader ends once");
+        let weight = leader.core.weigh(key, &value);
+        let ends = leader.core.ends(leader.hash, key, &value, Life::Configured);
         drop(inside);
-        self.change(seen, Change::Put(value, weight, ends))
+        leader.change(seen, Change::Put(value, weight, ends))
     }
 
     /// Removes what was seen. `Err`: the cache changed meanwhile; look again.
@@ -51,7 +53,7 @@ where
     }
 
     fn change(mut self, seen: bool, change: Change<V>) -> Result<(), K> {
-        let core = self.core;
+        let core = &*self.core;
         let hash = self.hash;
         let index = core.shard_index(hash);
         let pin = core.pin_if_watched();
@@ -83,7 +85,7 @@ where
         match change {
             Change::Put(value, weight, ends) if fits(weight) => {
                 let fresh = Fresh { hash, key, value, weight, ends };
-                core.link::<false>(&mut locked, old, fresh, &mut credit, &mut removed);
+                core.link(&mut locked, old, fresh, &mut credit, &mut removed);
             }
             change => {
                 if let Some(Spot { id, .. }) = old {

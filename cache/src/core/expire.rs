@@ -70,7 +70,11 @@ impl<K: Eq, V, S> Core<K, V, S> {
     /// When an entry ends that is written now.
     #[inline]
     pub(crate) fn ends(&self, hash: KeyHash, key: &K, value: &V, life: Life) -> Ends {
-        let configured = self.time_to_live != 0 || self.time_to_idle != 0 || self.expiry.is_some();
+        let configured = self.time_to_live != 0
+            || self.time_to_idle != 0
+            || self.expiry.is_some()
+            || self.freshness.negative.is_some()
+            || self.freshness.refresh.is_some();
         if !configured && matches!(life, Life::Configured) {
             return Ends::default();
         }
@@ -79,6 +83,11 @@ impl<K: Eq, V, S> Core<K, V, S> {
 
     #[cold]
     fn ends_from_now(&self, hash: KeyHash, key: &K, value: &V, life: Life) -> Ends {
+        // Where a value has a life of its own, nothing else is asked.
+        let life = match life {
+            Life::Configured => self.freshness.negative_life(value).map_or(life, Life::Ticks),
+            Life::Ticks(_) => life,
+        };
         let now = self.ticks.now();
         let deadline = match (life, &self.expiry) {
             (Life::Ticks(ticks), _) => self.deadline(now, ticks),
@@ -87,7 +96,8 @@ impl<K: Eq, V, S> Core<K, V, S> {
             (Life::Configured, None) => self.deadline(now, self.life(hash, now)),
         };
         let idle = if self.time_to_idle == 0 { 0 } else { now.checked_add(self.time_to_idle).unwrap_or(0) };
-        Ends { deadline, idle }
+        let due = self.freshness.refresh.as_ref().map_or(0, |refresh| refresh.next(now));
+        Ends { deadline, idle, due, cost: 0 }
     }
 
     fn deadline_by_rule(

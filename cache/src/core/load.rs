@@ -14,12 +14,14 @@ use std::time::Instant;
 use equivalent::Equivalent;
 use hashbrown::HashTable;
 
+use super::held::Held;
 use super::write::{Fresh, Life, Removed};
 use super::{Core, KeyHash};
 use crate::flight::{Flight, Outcome};
 use crate::reclaim;
+use crate::removal::RemovalCause;
 use crate::stats::Counter;
-use crate::store::locked::{Ends, Locked};
+use crate::store::locked::{Ends, Locked, Spot};
 use crate::sync::Mutex;
 
 /// The loads and computes in flight of one shard.
@@ -40,6 +42,12 @@ struct InFlight<K, V> {
 impl<K, V> Flights<K, V> {
     pub(crate) fn new() -> Self {
         Self { count: AtomicUsize::new(0), table: Mutex::new(HashTable::new()) }
+    }
+
+    /// Whether anything is in flight. The caller holds the shard's lock.
+    #[inline]
+    pub(super) fn any(&self) -> bool {
+        self.count.load(Ordering::Relaxed) != 0
     }
 
     /// Keeps a load of this key from storing its result. The caller holds the shard's lock.
@@ -82,7 +90,7 @@ impl<K, V> Flights<K, V> {
     }
 
     /// Joins the flight of this key or starts one. The caller holds the shard's lock.
-    fn board(&self, hash: KeyHash, key: K) -> Boarded<K, V>
+    pub(super) fn board(&self, hash: KeyHash, key: K, is_refresh: bool) -> Boarded<K, V>
     where
         K: Eq,
     {
@@ -91,11 +99,19 @@ impl<K, V> Flights<K, V> {
             return (Arc::clone(&found.flight), Err(key));
         }
         let key = Arc::new(key);
-        let flight = Arc::new(Flight::new());
+        let flight = Arc::new(Flight::new(is_refresh));
         let in_flight = InFlight { hash: hash.full(), key: Arc::clone(&key), flight: Arc::clone(&flight) };
         table.insert_unique(hash.full(), in_flight, |in_flight| in_flight.hash);
         self.count.store(table.len(), Ordering::Relaxed);
         (flight, Ok(key))
+    }
+
+    /// Whether the value of this key is being refreshed.
+    pub(crate) fn is_refreshing<Q: Equivalent<K> + ?Sized>(&self, hash: KeyHash, key: &Q) -> bool {
+        let table = self.table.lock();
+        table
+            .find(hash.full(), |in_flight| key.equivalent(&in_flight.key))
+            .is_some_and(|in_flight| in_flight.flight.is_refresh())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -112,7 +128,7 @@ impl<K, V> Flights<K, V> {
 }
 
 /// A flight, and the leader's handle to the key, or the key of one who joined.
-type Boarded<K, V> = (Arc<Flight<V>>, Result<Arc<K>, K>);
+pub(super) type Boarded<K, V> = (Arc<Flight<V>>, Result<Arc<K>, K>);
 
 /// The flight to wait for, and the key handed back.
 pub(crate) type Joined<K, V> = (Arc<Flight<V>>, K);
@@ -129,11 +145,16 @@ pub(crate) enum Boarding<'c, K: Hash + Eq, V, S: BuildHasher> {
 
 /// The right and the duty to load or compute one key. Dropping it hands both to somebody who waits.
 pub(crate) struct Leader<'c, K: Hash + Eq, V, S: BuildHasher> {
-    pub(super) core: &'c Core<K, V, S>,
+    pub(super) core: Held<'c, K, V, S>,
     pub(super) hash: KeyHash,
     pub(super) key: Option<Arc<K>>,
     pub(super) flight: Arc<Flight<V>>,
-    began: Option<Instant>,
+    pub(super) began: Option<Instant>,
+    is_counted: bool,
+    /// The cell of the value that it refreshes, if it does.
+    pub(super) renews: Option<u32>,
+    /// Whether right and duty went to another leader.
+    is_handed_over: bool,
 }
 
 impl<K, V, S> Core<K, V, S>
@@ -154,7 +175,7 @@ where
             drop(locked);
             return Boarding::Hit(node.value.clone());
         }
-        let boarded = self.flights[index].board(hash, key);
+        let boarded = self.flights[index].board(hash, key, false);
         drop(locked);
         match self.lead(hash, boarded) {
             Err((flight, key)) => Boarding::Wait(flight, key),
@@ -167,17 +188,43 @@ where
         let hash = self.hash(&key);
         let index = self.shard_index(hash);
         let locked = self.shards[index].lock();
-        let boarded = self.flights[index].board(hash, key);
+        let boarded = self.flights[index].board(hash, key, false);
         drop(locked);
         self.lead(hash, boarded)
     }
 
-    fn lead(&self, hash: KeyHash, boarded: Boarded<K, V>) -> Result<Leader<'_, K, V, S>, Joined<K, V>> {
+    /// When a load began, if anybody wants to know.
+    pub(crate) fn begin(&self) -> Option<Instant> {
+        (self.counters.is_some() || self.freshness.measures()).then(Instant::now)
+    }
+
+    /// Counts a load that ended.
+    pub(crate) fn count_load(&self, counter: Counter, began: Option<Instant>) {
+        if let (Some(counters), Some(began)) = (&self.counters, began) {
+            counters.count(counter, 1);
+            counters.count(Counter::LoadNanos, u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        }
+    }
+
+    pub(super) fn lead(
+        &self,
+        hash: KeyHash,
+        boarded: Boarded<K, V>,
+    ) -> Result<Leader<'_, K, V, S>, Joined<K, V>> {
         match boarded {
             (flight, Err(key)) => Err((flight, key)),
             (flight, Ok(key)) => {
-                let began = self.counters.as_ref().map(|_| Instant::now());
-                Ok(Leader { core: self, hash, key: Some(key), flight, began })
+                let core = Held::Borrowed(self);
+                Ok(Leader {
+                    core,
+                    hash,
+                    key: Some(key),
+                    flight,
+                    began: self.begin(),
+                    is_counted: true,
+                    renews: None,
+                    is_handed_over: false,
+                })
             }
         }
     }
@@ -190,29 +237,55 @@ where
     S: BuildHasher,
 {
     /// Stores the value unless a write overtook the load, and answers those who wait.
-    pub(crate) fn loaded(mut self, value: V, life: Life) -> V {
-        let core = self.core;
-        self.count(Counter::LoadSuccesses);
-        let key = self.key.as_ref().expect("a leader ends once");
-        // User code before the lock: the weigher, the clone, the rule of expiry. If one panics, dropping `self` abandons the
-        // flight; the key stays with `self` until then, so that leaving the table never drops one under the lock.
+    pub(crate) fn loaded(self, value: V, life: Life) -> V {
+        // Dropped after the leader, if what they are asked for panics: their drops may load the key.
+        let stored;
+        let mut leader = self;
+        let core = &*leader.core;
+        leader.count(Counter::LoadSuccesses);
+        let key = leader.key.as_ref().expect("a leader ends once");
+        // User code before the lock: the weigher, the clone, the rule of expiry. If one panics, dropping the leader abandons
+        // the flight; the key stays with it until then, so that leaving the table never drops one under the lock.
         let weight = core.weigh(key, &value);
-        let stored = value.clone();
-        let ends = core.ends(self.hash, key, &value, life);
+        stored = value.clone();
+        let ends = Ends { cost: leader.cost(), ..core.ends(leader.hash, key, &value, life) };
         if u64::from(weight) > core.budget.max() {
-            self.depart();
-            core.report_refused(key, &stored);
+            leader.refuse(&stored);
         } else {
-            self.store(stored, weight, ends);
+            leader.store(stored, weight, ends);
         }
         // Out of the table, so nobody joins any more, and each who joined has a handle.
-        let awaited = Arc::strong_count(&self.flight) > 1;
-        self.flight.complete(if awaited { Outcome::Loaded(value.clone()) } else { Outcome::Abandoned });
+        let awaited = Arc::strong_count(&leader.flight) > 1;
+        leader.flight.complete(if awaited { Outcome::Loaded(value.clone()) } else { Outcome::Abandoned });
         value
     }
 
+    /// A value heavier than the whole cache: as for a write, the old value goes and the new one is reported.
+    #[cold]
+    fn refuse(&self, value: &V) {
+        let core = &*self.core;
+        let index = core.shard_index(self.hash);
+        let pin = core.pin_if_watched();
+        let mut removed = Removed::new();
+        let key = self.key.as_deref().expect("a leader ends once");
+        let mut locked = core.shards[index].lock();
+        let own = core.flights[index].take_own(self.hash, &self.flight);
+        let old = if own { locked.find(self.hash.part(), |candidate| candidate == key) } else { None };
+        if let Some(Spot { id, .. }) = old {
+            let cause =
+                if core.expired(&locked, id) { RemovalCause::Expired } else { RemovalCause::Replaced };
+            core.unlink(&mut locked, id);
+            core.note(&mut removed, id, cause);
+        }
+        let aftermath = locked.finish();
+        core.conclude(pin, index, &removed, aftermath);
+        if own {
+            core.report_refused(key, value);
+        }
+    }
+
     fn store(&mut self, value: V, weight: u32, ends: Ends) {
-        let core = self.core;
+        let core = &*self.core;
         let hash = self.hash;
         let index = core.shard_index(hash);
         let pin = core.pin_if_watched();
@@ -228,7 +301,7 @@ where
             // After the last comparison, which may panic: a key must not be dropped here. Ours was the other handle.
             let key = self.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
             let fresh = Fresh { hash, key, value, weight, ends };
-            core.link::<false>(&mut locked, old, fresh, &mut credit, &mut removed);
+            core.link(&mut locked, old, fresh, &mut credit, &mut removed);
         } else {
             late = Some(value);
         }
@@ -246,15 +319,56 @@ where
         self.key = None;
     }
 
-    fn count(&self, counter: Counter) {
-        if let (Some(counters), Some(began)) = (&self.core.counters, self.began) {
-            counters.count(counter, 1);
-            counters.count(Counter::LoadNanos, u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+    /// Tells those who wait that the loader has nothing for this key; nothing is stored.
+    pub(crate) fn absent(mut self) {
+        self.count(Counter::LoadSuccesses);
+        if self.core.freshness.grace == 0 {
+            self.depart();
+        } else {
+            self.bury_old();
         }
+        self.flight.complete(Outcome::Absent);
+        self.key = None;
+    }
+
+    pub(super) fn count(&self, counter: Counter) {
+        self.core.count_load(counter, self.began.filter(|_| self.is_counted));
     }
 }
 
 impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
+    /// The same with a handle of its own, for work that may outlive the caller.
+    pub(crate) fn detach(mut self, core: Arc<Core<K, V, S>>) -> Leader<'static, K, V, S> {
+        self.is_handed_over = true;
+        Leader {
+            core: Held::Owned(core),
+            hash: self.hash,
+            key: self.key.take(),
+            flight: Arc::clone(&self.flight),
+            began: self.began,
+            is_counted: self.is_counted,
+            renews: self.renews.take(),
+            is_handed_over: false,
+        }
+    }
+
+    /// A handle to the flight, to wait for its end.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn flight_handle(&self) -> Arc<Flight<V>> {
+        Arc::clone(&self.flight)
+    }
+
+    /// The key.
+    pub(crate) fn key(&self) -> &K {
+        self.key.as_deref().expect("a leader ends once")
+    }
+
+    /// Leaves it to the caller to count the load, which is one for many keys.
+    pub(crate) fn uncounted(mut self) -> Self {
+        self.is_counted = false;
+        self
+    }
+
     /// The flight, to mark this thread as being inside its loader.
     pub(crate) fn flight(&self) -> &Flight<V> {
         &self.flight
@@ -271,6 +385,10 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
 
 impl<K: Hash + Eq, V, S: BuildHasher> Drop for Leader<'_, K, V, S> {
     fn drop(&mut self) {
+        if self.is_handed_over {
+            return;
+        }
+        self.put_off();
         if self.flight.outcome().is_none() {
             self.depart();
             self.flight.complete(Outcome::Abandoned);

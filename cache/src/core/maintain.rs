@@ -137,7 +137,8 @@ impl<K, V, S> Core<K, V, S> {
             let pin = reclaim::pin();
             let locked = shard.lock();
             let mut ids = locked.ids();
-            ids.retain(|&id| !self.expired(&locked, id));
+            // Of the dead, those that a failing load might still return.
+            ids.retain(|&id| self.freshness.grace != 0 || !self.expired(&locked, id));
             let nodes: Vec<_> = ids.into_iter().map(|id| (id, locked.pinned_node(&pin, id))).collect();
             drop(locked);
             let doomed: Vec<_> =

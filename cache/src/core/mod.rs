@@ -3,10 +3,14 @@
 //! - [`budget`]: the bound on the whole cache.
 //! - [`read`]: lookups; no lock.
 //! - [`write`](self::write): insert, update, remove; one short critical section each.
+//! - [`plain`]: the same for inserts into a cache of which nothing else is asked.
 //! - [`expire`]: when entries end.
 //! - [`maintain`]: removal of the expired, reclamation, invariants.
 //! - [`janitors`]: what ends with the cache.
-//! - [`load`]: one load per key at a time.
+//! - [`resize`]: another bound at run time.
+//! - [`load`]: one load per key at a time; [`held`]: for longer than the call that began it.
+//! - [`renew`]: values that are loaded again before they end.
+//! - [`stale`]: old values for loads that fail.
 //! - [`compute`]: read, decide, write as one step, with the decision outside the lock.
 //!
 //! **Locks.** A shard's lock, then that shard's flights; never two shards at once. Under them runs no user code but
@@ -15,10 +19,15 @@
 pub(crate) mod budget;
 mod compute;
 mod expire;
+mod held;
 pub(crate) mod janitors;
 pub(crate) mod load;
 mod maintain;
+mod plain;
 mod read;
+mod renew;
+pub(crate) mod resize;
+mod stale;
 pub(crate) mod write;
 
 use std::hash::{BuildHasher, Hash};
@@ -30,6 +39,7 @@ use load::Flights;
 
 use crate::clock::Ticks;
 use crate::expiry::Expiry;
+use crate::freshness::Freshness;
 use crate::listener::Listener;
 use crate::stats::Counters;
 use crate::store::shards::Shards;
@@ -55,6 +65,7 @@ pub(crate) struct Core<K, V, S> {
     /// The user's rule. With one, every entry has a deadline, [`FAR`](crate::store::times::FAR) if it never ends, so that each hit
     /// asks the rule.
     pub(crate) expiry: Option<Box<dyn Expiry<K, V>>>,
+    pub(crate) freshness: Freshness<K, V>,
     /// Whether a read has shortened a life: its timer is too late then.
     pub(crate) shortened: AtomicBool,
     pub(crate) name: Option<Box<str>>,

@@ -4,10 +4,11 @@ use std::hash::{BuildHasher, Hash};
 
 use equivalent::Equivalent;
 
+use super::renew::refresh_after_read;
 use super::{Core, KeyHash};
 use crate::reclaim::Pinned;
 use crate::stats::Counter;
-use crate::store::shard::{Found, Shard};
+use crate::store::shard::{Found, Shard, Unseen};
 
 impl<K, V, S: BuildHasher> Core<K, V, S> {
     /// A live entry, counted as a hit or a miss.
@@ -20,15 +21,16 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         let shard = self.shards.of(hash.shard());
         // The common case, and what is called besides is called last: so it needs few registers and no stack.
         match shard.glance(pin, hash.part(), |candidate| key.equivalent(candidate)) {
-            Some(found) if found.node.header.is_settled() => Some(&found.node.value),
-            Some(found) if found.node.header.is_counted() => {
+            Ok(found) if found.node.header.is_settled() => Some(&found.node.value),
+            Ok(found) if found.node.header.is_counted() => {
                 if let Some(counters) = &self.counters {
                     counters.add(pin.stripe(), Counter::Hits, 1);
                 }
                 Some(&found.node.value)
             }
-            Some(found) => self.get_found(pin, shard, found),
-            None => self.get_elsewhere(pin, hash, key),
+            Ok(found) => self.get_found(pin, shard, found),
+            Err(Unseen::Absent) => self.get_nothing(pin),
+            Err(Unseen::Elsewhere) => self.get_elsewhere(pin, hash, key),
         }
     }
 
@@ -85,18 +87,24 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
     /// Whether the entry lives now; a use moves its idle deadline if it has one.
     #[inline]
     fn alive_on_read(&self, shard: &Shard<K, V>, found: Found<'_, K, V>, is_use: bool) -> bool {
-        let Some(times) = shard.times(found.id) else { return true };
-        let now = self.ticks.now();
-        if times.expired(now) {
-            return false;
+        let times = shard.times(found.id);
+        if times.is_none() && self.freshness.refresh.is_none() {
+            return true;
         }
-        if is_use {
-            if self.time_to_idle != 0 {
+        let now = self.ticks.now();
+        if let Some(times) = times {
+            if times.expired(now) {
+                return false;
+            }
+            if is_use && self.time_to_idle != 0 {
                 times.extend_idle(now.saturating_add(self.time_to_idle), self.time_to_idle / 64);
             }
-            if let Some(expiry) = &self.expiry {
+            if let Some(expiry) = self.expiry.as_ref().filter(|_| is_use) {
                 self.ask_after_read(&**expiry, times, found.node, now);
             }
+        }
+        if let Some(refresh) = self.freshness.refresh.as_ref().filter(|_| is_use) {
+            refresh_after_read(refresh, shard, found, now);
         }
         true
     }

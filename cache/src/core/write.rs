@@ -10,6 +10,7 @@ use equivalent::Equivalent;
 use super::budget::Budget;
 use super::{Core, KeyHash};
 use crate::reclaim::{self, Pinned};
+use crate::rejected::Rejected;
 use crate::removal::RemovalCause;
 use crate::stats::Counter;
 use crate::store::locked::{Aftermath, Ends, Locked, Spot};
@@ -89,7 +90,7 @@ impl<K, V, S> Core<K, V, S> {
     }
 
     /// Notes an entry that was taken for its room. If it was dead already, that is what it died of.
-    fn note_evicted(&self, locked: &Locked<'_, K, V>, removed: &mut Removed, id: u32) {
+    pub(super) fn note_evicted(&self, locked: &Locked<'_, K, V>, removed: &mut Removed, id: u32) {
         if self.watched() {
             removed.push((
                 id,
@@ -134,7 +135,7 @@ impl<K, V, S> Core<K, V, S> {
 
     /// What is missing in the budget and should not come from this shard.
     #[inline]
-    fn short(&self, own: usize, need: u64) -> u64 {
+    pub(super) fn short(&self, own: usize, need: u64) -> u64 {
         let room = self.budget.room();
         if room >= need {
             return 0;
@@ -166,12 +167,21 @@ impl<K, V, S> Core<K, V, S> {
                 let mut locked = shard.lock();
                 let mut removed = Removed::new();
                 while credit.amount < short && !(above_share && locked.weight() <= shard.share()) {
-                    let Some(id) = locked.evict(None) else { break };
+                    let Some(id) = locked.evict::<false>(None) else { break };
                     credit.amount += u64::from(locked.weight_of(id));
                     self.note_evicted(&locked, &mut removed, id);
                 }
                 let aftermath = locked.finish();
+                // No room is held while user code runs, which might wait for somebody who waits for that room.
+                let held = std::mem::take(&mut credit.amount);
+                let runs_user_code = self.listener.is_some() || !aftermath.dead.is_empty();
+                if runs_user_code {
+                    self.budget.give(held);
+                }
                 self.conclude(pin, index, &removed, aftermath);
+                if !runs_user_code || self.budget.try_take(held) {
+                    credit.amount = held;
+                }
             }
         }
     }
@@ -179,7 +189,7 @@ impl<K, V, S> Core<K, V, S> {
     /// Makes room for `need` more weight, of which `held` is in the budget already under `newcomer`'s name. Evicts in
     /// this shard where the budget has none. False if the newcomer itself had to go.
     #[inline]
-    fn make_room<const PLAIN: bool>(
+    fn make_room(
         &self,
         locked: &mut Locked<'_, K, V>,
         newcomer: Newcomer,
@@ -193,21 +203,19 @@ impl<K, V, S> Core<K, V, S> {
             if missing == 0 || self.budget.try_take(missing) {
                 credit.amount = credit.amount.saturating_sub(need);
                 if !evicted {
-                    locked.settle();
+                    locked.settle::<false>();
                 }
                 return true;
             }
             evicted = true;
-            match locked.evict(newcomer.unlinked()) {
+            match locked.evict::<false>(newcomer.unlinked()) {
                 Some(victim) => {
-                    if !PLAIN {
-                        self.note_evicted(locked, removed, victim);
-                    }
+                    self.note_evicted(locked, removed, victim);
                     if victim == newcomer.id() {
                         credit.amount += held;
                         return false;
                     }
-                    credit.amount += if PLAIN { 1 } else { u64::from(locked.weight_of(victim)) };
+                    credit.amount += u64::from(locked.weight_of(victim));
                 }
                 // All that is left here is pinned, or another write holds the room: the newcomer gives way.
                 None => {
@@ -220,10 +228,9 @@ impl<K, V, S> Core<K, V, S> {
         }
     }
 
-    /// Links an entry under the shard's lock: a new value in the place of the old, or a new entry. `PLAIN` where the cache
-    /// is: each weighs 1, and nobody wants to know what left.
+    /// Links an entry under the shard's lock: a new value in the place of the old, or a new entry.
     #[inline]
-    pub(crate) fn link<const PLAIN: bool>(
+    pub(crate) fn link(
         &self,
         locked: &mut Locked<'_, K, V>,
         old: Option<Spot>,
@@ -234,17 +241,13 @@ impl<K, V, S> Core<K, V, S> {
         let Fresh { hash, key, value, weight, ends } = fresh;
         let Some(old) = old else {
             locked.prefetch(hash.part());
-            let id = locked.admit(hash.part(), key, value, weight, ends);
+            let id = locked.admit::<false>(hash.part(), key, value, weight, ends);
             let needs = (0, u64::from(weight));
-            if self.make_room::<PLAIN>(locked, Newcomer::Unlinked(id), needs, credit, removed) {
+            if self.make_room(locked, Newcomer::Unlinked(id), needs, credit, removed) {
                 locked.publish(hash.part(), id);
             }
             return;
         };
-        if PLAIN {
-            locked.update(old, hash.part(), key, value, weight, ends);
-            return;
-        }
         let held = u64::from(locked.weight_of(old.id));
         if self.watched() {
             let cause =
@@ -254,7 +257,7 @@ impl<K, V, S> Core<K, V, S> {
         let id = locked.update(old, hash.part(), key, value, weight, ends);
         let weight = u64::from(weight);
         if weight > held {
-            self.make_room::<PLAIN>(locked, Newcomer::Linked(id), (held, weight - held), credit, removed);
+            self.make_room(locked, Newcomer::Linked(id), (held, weight - held), credit, removed);
         } else {
             credit.amount += held - weight;
         }
@@ -339,32 +342,44 @@ where
     #[inline]
     pub(crate) fn insert(&self, key: K, value: V, life: Life) {
         let hash = self.hash(&key);
-        if self.plain && matches!(life, Life::Configured) && !self.shards.of(hash.shard()).timed() {
-            self.insert_fresh::<true>(Fresh { hash, key, value, weight: 1, ends: Ends::default() });
+        if self.plain && matches!(life, Life::Configured) {
+            self.insert_plain(hash, key, value);
         } else {
-            self.insert_fresh::<false>(self.fresh(hash, key, value, life));
+            self.insert_fresh(self.fresh(hash, key, value, life));
         }
     }
 
-    fn insert_fresh<const PLAIN: bool>(&self, fresh: Fresh<K, V>) {
+    /// The same, but an entry heavier than the whole cache goes back to its caller, and nothing changes.
+    pub(crate) fn try_insert(&self, key: K, value: V, life: Life) -> Result<(), Rejected<K, V>> {
+        let hash = self.hash(&key);
+        let fresh = self.fresh(hash, key, value, life);
+        let max = self.budget.max();
+        if u64::from(fresh.weight) > max {
+            let Fresh { key, value, weight, .. } = fresh;
+            return Err(Rejected { key, value, weight, max });
+        }
+        self.insert_fresh(fresh);
+        Ok(())
+    }
+
+    /// Inserts or replaces, whatever the cache has to do for it.
+    pub(super) fn insert_fresh(&self, fresh: Fresh<K, V>) {
         if u64::from(fresh.weight) > self.budget.max() {
             self.refuse(fresh);
             return;
         }
         let hash = fresh.hash;
         let index = self.shard_index(hash);
-        let pin = if PLAIN { None } else { self.pin_if_watched() };
+        let pin = self.pin_if_watched();
         let mut removed = Removed::new();
         // Before the lock: this may evict in other shards.
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| *candidate == fresh.key);
         let mut credit = self.gather(index, u64::from(fresh.weight), find);
         let mut locked = self.shards.of(index).lock();
         self.flights[index].detach(hash, &fresh.key);
-        if !PLAIN {
-            self.expire_some(&mut locked, &mut removed);
-        }
+        self.expire_some(&mut locked, &mut removed);
         let old = find(&locked);
-        self.link::<PLAIN>(&mut locked, old, fresh, &mut credit, &mut removed);
+        self.link(&mut locked, old, fresh, &mut credit, &mut removed);
         let aftermath = locked.finish();
         drop(credit);
         self.conclude(pin, index, &removed, aftermath);

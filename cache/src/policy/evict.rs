@@ -15,10 +15,10 @@ const HAND: usize = 16;
 /// it takes to outweigh the best case for the smallest step of the window (a 32nd of the capacity).
 const SPARED: usize = 64;
 /// A candidate that loses a duel although it was used this often …
-const WARM: u32 = 6;
+pub(super) const WARM: u32 = 6;
 /// … wins nonetheless once in so many times. Otherwise somebody who knows which keys are hot could keep the cache from
 /// ever taking in another, by making its victims look hot too.
-const LUCK: u64 = 128;
+pub(super) const LUCK: u64 = 128;
 
 impl Policy {
     /// Chooses the entry to evict, forgets it and returns its slot. It may be the one inserted last. `None` if there is
@@ -29,28 +29,47 @@ impl Policy {
             // Another shard takes room from this one, which never filled.
             self.start();
         }
-        let candidate = self.candidate(entries);
-        let victim = self.victim(entries);
-        let evicted = match (candidate, victim) {
+        if self.is_restless(entries) {
+            self.candidate(entries);
+            self.victim(entries);
+        }
+        let candidate = self.lists.list(Region::Window).head();
+        let victim = self.main();
+        let is_rejected = match (candidate, victim) {
             (None, None) => return None,
-            (Some(_), None) => self.reject(entries),
-            (None, Some(region)) => self.expel(entries, region),
-            (Some(candidate), Some(region)) => {
-                let victim = self.lists.list(region).head()?;
-                if self.wins(entries.header(candidate), entries.header(victim)) {
-                    let victim = self.expel(entries, region);
-                    if self.lists.list(Region::Window).weight() > self.quota.window() {
-                        self.shift(entries, Region::Window, Region::Probation);
-                        self.look_ahead(entries, Region::Window);
-                    }
-                    victim
-                } else {
-                    self.reject(entries)
-                }
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (Some(candidate), Some((_, victim))) => {
+                !self.wins(entries.header(candidate), entries.header(victim))
             }
+        };
+        let evicted = if is_rejected {
+            self.reject(entries)
+        } else {
+            let evicted = self.expel(entries, victim?.0);
+            if self.lists.list(Region::Window).weight() > self.quota.window() {
+                self.shift(entries, Region::Window, Region::Probation);
+                self.look_ahead(entries, Region::Window);
+            }
+            evicted
         };
         self.overflow(entries);
         Some(evicted)
+    }
+
+    /// Whether a hand has to move before the duel: in a scan, none has.
+    #[inline]
+    fn is_restless<E: Entries + ?Sized>(&self, entries: &E) -> bool {
+        let is_still =
+            |region| self.lists.list(region).head().is_some_and(|head| !entries.header(head).referenced());
+        !(is_still(Region::Window) && is_still(Region::Probation)) || self.excess().is_some()
+    }
+
+    /// The queue of main whose head is the next victim, and that.
+    #[inline]
+    fn main(&self) -> Option<(Region, u32)> {
+        let of = |region| Some((region, self.lists.list(region).head()?));
+        of(Region::Probation).or_else(|| of(Region::Protected))
     }
 
     /// Asks for the memory that an eviction will visit when the new head of this queue is in question. Its header was asked
@@ -81,8 +100,8 @@ impl Policy {
     }
 
     /// The head of the window, once those used since they came there have gone to its tail.
-    #[inline]
-    fn candidate<E: Entries + ?Sized>(&mut self, entries: &E) -> Option<u32> {
+    #[inline(never)]
+    pub(super) fn candidate<E: Entries + ?Sized>(&mut self, entries: &E) -> Option<u32> {
         for _ in 0..HAND {
             let header = entries.header(self.lists.list(Region::Window).head()?);
             if !self.harvest(header) {
@@ -95,8 +114,8 @@ impl Policy {
     }
 
     /// The queue of main whose head is the next victim, once those used on probation have been promoted.
-    #[inline]
-    fn victim<E: Entries + ?Sized>(&mut self, entries: &E) -> Option<Region> {
+    #[inline(never)]
+    pub(super) fn victim<E: Entries + ?Sized>(&mut self, entries: &E) -> Option<Region> {
         for _ in 0..HAND {
             let Some(slot) = self.lists.list(Region::Probation).head() else { break };
             let header = entries.header(slot);
@@ -167,7 +186,7 @@ impl Policy {
 
     /// How often an entry was used, with the use that the sketch does not know of yet.
     #[inline]
-    fn frequency(&mut self, header: &Header) -> u32 {
+    pub(super) fn frequency(&mut self, header: &Header) -> u32 {
         let counted = self.sketch.frequency(self.spread.of(header.hash));
         with_last_use(counted, header)
     }
@@ -184,7 +203,7 @@ impl Policy {
 
     /// Takes the head of the window out of the cache.
     #[inline]
-    fn reject<E: Entries + ?Sized>(&mut self, entries: &E) -> u32 {
+    pub(super) fn reject<E: Entries + ?Sized>(&mut self, entries: &E) -> u32 {
         let slot = self.lists.pop_head(entries, Region::Window);
         self.bury(entries.header(slot), Kind::Rejected);
         self.look_ahead(entries, Region::Window);
@@ -193,9 +212,9 @@ impl Policy {
 
     /// Takes the head of a queue of main out of the cache.
     #[inline]
-    fn expel<E: Entries + ?Sized>(&mut self, entries: &E, region: Region) -> u32 {
+    pub(super) fn expel<E: Entries + ?Sized>(&mut self, entries: &E, region: Region) -> u32 {
         let slot = self.lists.pop_head(entries, region);
-        self.clocks.victims += u64::from(self.lists.weight_of(slot));
+        self.clocks.victims = self.clocks.victims.wrapping_add(u64::from(self.lists.weight_of(slot)));
         self.bury(entries.header(slot), Kind::Victim);
         self.look_ahead(entries, region);
         slot

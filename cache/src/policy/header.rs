@@ -151,23 +151,40 @@ impl Header {
         self.prev.store(slot, Relaxed);
     }
 
+    /// The neighbour towards the tail. Free for other use while the entry is in no queue.
     #[inline]
-    pub(super) fn next(&self) -> u32 {
+    pub(crate) fn next(&self) -> u32 {
         self.next.load(Relaxed)
     }
 
     #[inline]
-    pub(super) fn set_next(&self, slot: u32) {
+    pub(crate) fn set_next(&self, slot: u32) {
         self.next.store(slot, Relaxed);
     }
 
-    /// Takes over what is known of another entry, but for its neighbours.
+    /// The header of an entry that takes the place of another, in all its neighbours' eyes. The caller tells the policy.
+    #[inline]
+    #[must_use]
+    pub fn successor(other: &Self) -> Self {
+        Self {
+            hash: other.hash,
+            // Whether it is settled is for the next hit to say.
+            referenced: AtomicU8::new(u8::from(other.referenced())),
+            region: AtomicU8::new(other.region.load(Relaxed)),
+            stamp: AtomicU16::new(other.stamp.load(Relaxed)),
+            prev: AtomicU32::new(other.prev()),
+            next: AtomicU32::new(other.next()),
+        }
+    }
+
+    /// Takes over what is known of another entry.
     #[inline]
     pub(super) fn copy_place(&self, other: &Self) {
-        // Whether it is settled is for the next hit to say.
         self.referenced.store(u8::from(other.referenced()), Relaxed);
         self.region.store(other.region.load(Relaxed), Relaxed);
         self.stamp.store(other.stamp.load(Relaxed), Relaxed);
+        self.set_prev(other.prev());
+        self.set_next(other.next());
     }
 }
 

@@ -6,7 +6,6 @@
 
 use super::chunked::Chunked;
 use super::entries::Entries;
-use super::header::Header;
 use super::region::Region;
 
 /// No slot.
@@ -86,6 +85,12 @@ impl Lists {
     pub(super) fn second<E: Entries + ?Sized>(&self, entries: &E, region: Region) -> Option<u32> {
         let list = self.list(region);
         (list.head != list.tail).then(|| entries.header(list.head).next())
+    }
+
+    /// The slot behind another of a list.
+    #[inline]
+    pub(super) fn younger<E: Entries + ?Sized>(&self, entries: &E, region: Region, slot: u32) -> Option<u32> {
+        (slot != self.list(region).tail).then(|| entries.header(slot).next())
     }
 
     /// The weight last set for a slot; stays readable after the entry was unlinked, until the slot is used again.
@@ -198,18 +203,11 @@ impl Lists {
         slot
     }
 
-    /// Puts `new` in `old`'s place; not yet its weight.
+    /// Puts `new`, which has the links of `old`, in its place; not yet its weight.
     #[inline]
-    pub(super) fn relink<E: Entries + ?Sized>(
-        &mut self,
-        entries: &E,
-        region: Region,
-        (old, before): (u32, &Header),
-        (new, after): (u32, &Header),
-    ) {
-        let (prev, next) = (before.prev(), before.next());
-        after.set_prev(prev);
-        after.set_next(next);
+    pub(super) fn relink<E: Entries + ?Sized>(&mut self, entries: &E, region: Region, old: u32, new: u32) {
+        let header = entries.header(new);
+        let (prev, next) = (header.prev(), header.next());
         let list = &mut self.lists[region as usize];
         if list.head == old {
             list.head = new;
@@ -329,6 +327,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::policy::Header;
 
     struct Headers(Vec<Header>);
 
@@ -397,7 +396,8 @@ mod tests {
                         let place = index.index(model.len());
                         let (old, before) = (model[place], lists.weight_of(model[place]));
                         let header = |slot| headers.header(slot);
-                        lists.relink(&headers, region, (old, header(old)), (new, header(new)));
+                        header(new).copy_place(header(old));
+                        lists.relink(&headers, region, old, new);
                         lists.reweigh(region, new, before, 9);
                         model[place] = new;
                     }

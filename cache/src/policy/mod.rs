@@ -16,19 +16,24 @@
 //! - `Entries`: how the policy sees the engine's entries.
 //! - `quota`: the shares of window and main. `region`: where an entry can be.
 //! - `sketch`: how often a key was used. `ghost`: what was evicted lately. `climber`: how large the window should be.
+//! - `kind`, `dispatch`: which rule evicts. `av`: admission by weight. `lru`: in the order of use.
 //! - `judged`: what a victim that waits was found to be worth.
 //! - `lists`, `chunked`: intrusive queues by slot. `random`: hash spreading, a coin.
 
 mod activity;
+mod av;
 mod check;
 mod chunked;
 mod climber;
+mod dispatch;
 mod entries;
 mod evict;
 mod ghost;
 mod header;
 mod judged;
+mod kind;
 mod lists;
+mod lru;
 mod quota;
 mod random;
 mod region;
@@ -42,5 +47,6 @@ pub use activity::Activity;
 pub(crate) use chunked::Chunked;
 pub use entries::Entries;
 pub use header::Header;
+pub use kind::Kind;
 pub(crate) use random::Random;
 pub use state::{Config, Policy};

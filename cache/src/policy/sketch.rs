@@ -11,6 +11,7 @@
 //! last block is done, long before the count matters again.
 
 use crate::prefetch::prefetch;
+use crate::zeroed::Zeroed;
 
 /// The table has at least this many words, so that a tiny cache still has counters to tell its keys apart.
 const MIN_WORDS: u64 = 256;
@@ -23,12 +24,16 @@ const MAX_COUNT: u64 = 15;
 const ODD: u64 = 0x1111_1111_1111_1111;
 const HALF: u64 = 0x7777_7777_7777_7777;
 
-type Block = [u64; WORDS_PER_BLOCK];
+/// One cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Block([u64; WORDS_PER_BLOCK]);
 
 /// Estimates of use, by 64-bit hash. Counts nothing before [`start`](Self::start).
 #[derive(Debug)]
 pub(super) struct Sketch {
-    table: Table,
+    /// None before the start.
+    table: Option<Table>,
     /// Additions since the last halving, in which each halving leaves half of those before it.
     additions: u64,
     /// Additions at which the next halving is due.
@@ -58,12 +63,12 @@ enum Change {
 
 impl Sketch {
     pub(super) fn new() -> Self {
-        Self { table: Table::empty(), additions: 0, sample: u64::MAX, pending: None, halvings: 0 }
+        Self { table: None, additions: 0, sample: u64::MAX, pending: None, halvings: 0 }
     }
 
     #[inline]
     pub(super) fn started(&self) -> bool {
-        self.table.blocks != 0
+        self.table.is_some()
     }
 
     /// Changes whenever counters went down; see [`Sketch::frequency`].
@@ -75,7 +80,7 @@ impl Sketch {
     /// Begins to count, for about `entries` entries.
     pub(super) fn start(&mut self, entries: u64) {
         self.halvings = self.halvings.wrapping_add(1);
-        self.table = Table::zeroed(blocks_for(entries));
+        self.table = Some(zeroed(blocks_for(entries)));
         self.additions = 0;
         self.pending = None;
         self.set_sample(entries);
@@ -84,15 +89,23 @@ impl Sketch {
     /// Fits sample and size to a new number of entries. A table that is too large stays; one that is too small grows,
     /// twofold at a time, unless it is still busy with its last change: then ask again later.
     pub(super) fn resize(&mut self, entries: u64) {
-        if !self.started() {
-            return;
-        }
-        self.set_sample(entries);
-        if self.pending.is_none() && self.table.blocks < blocks_for(entries) {
-            let larger = Table::zeroed(self.table.blocks * 2);
-            let from = std::mem::replace(&mut self.table, larger);
+        let Some(table) = &mut self.table else { return };
+        if self.pending.is_none() && table.len() < blocks_for(entries) {
+            let larger = zeroed(table.len() * 2);
+            let from = std::mem::replace(table, larger);
             self.begin(Change::Double { from });
         }
+        self.set_sample(entries);
+    }
+
+    /// Whether it is too small for so many entries.
+    pub(super) fn is_small_for(&self, entries: u64) -> bool {
+        self.table.as_ref().is_some_and(|table| table.len() < blocks_for(entries))
+    }
+
+    /// Back to the time before the start.
+    pub(super) fn forget(&mut self) {
+        *self = Self { halvings: self.halvings.wrapping_add(1), ..Self::new() };
     }
 
     fn set_sample(&mut self, entries: u64) {
@@ -102,18 +115,15 @@ impl Sketch {
     /// Says that a key will be counted or estimated soon.
     #[inline]
     pub(super) fn prefetch(&self, hash: u64) {
-        if self.started() {
-            self.table.prefetch(hash);
+        if let Some(block) = self.table.as_ref().and_then(|table| table.get(index(table, hash))) {
+            prefetch(block);
         }
     }
 
     /// Counts one use.
     #[inline]
     pub(super) fn increment(&mut self, hash: u64) {
-        if !self.started() {
-            return;
-        }
-        let block = self.block(hash);
+        let Some(Block(block)) = self.block(hash) else { return };
         let mut added = 0;
         for row in 0..4 {
             let (word, shift) = position(hash, row);
@@ -130,10 +140,7 @@ impl Sketch {
     /// Estimates the uses, at most 15. Never too low, but for halvings.
     #[inline]
     pub(super) fn frequency(&mut self, hash: u64) -> u32 {
-        if !self.started() {
-            return 0;
-        }
-        let block = self.block(hash);
+        let Some(Block(block)) = self.block(hash) else { return 0 };
         let mut least = MAX_COUNT;
         for row in 0..4 {
             let (word, shift) = position(hash, row);
@@ -144,12 +151,13 @@ impl Sketch {
 
     /// A key's block, up to date.
     #[inline]
-    fn block(&mut self, hash: u64) -> &mut Block {
-        let index = self.table.index(hash);
+    fn block(&mut self, hash: u64) -> Option<&mut Block> {
         if self.pending.is_some() {
-            self.advance(index);
+            self.advance(hash);
         }
-        self.table.block_mut(index)
+        let table = self.table.as_mut()?;
+        let index = index(table, hash);
+        table.get_mut(index)
     }
 
     #[cold]
@@ -165,20 +173,20 @@ impl Sketch {
     }
 
     fn begin(&mut self, change: Change) {
-        let done = vec![0; self.table.blocks.div_ceil(64)];
-        self.pending = Some(Box::new(Pending { change, next: 0, done }));
+        let blocks = self.table.as_ref().map_or(0, |table| table.len());
+        self.pending = Some(Box::new(Pending { change, next: 0, done: vec![0; blocks.div_ceil(64)] }));
     }
 
-    /// Brings a block up to date, and the next one in turn.
+    /// Brings a key's block up to date, and the next one in turn.
     #[cold]
-    fn advance(&mut self, index: usize) {
-        let Some(pending) = &mut self.pending else { return };
-        pending.update(&mut self.table, index);
-        while pending.next < self.table.blocks && pending.is_done(pending.next) {
+    fn advance(&mut self, hash: u64) {
+        let (Some(pending), Some(table)) = (&mut self.pending, &mut self.table) else { return };
+        pending.update(table, index(table, hash));
+        while pending.next < table.len() && pending.is_done(pending.next) {
             pending.next += 1;
         }
-        if pending.next < self.table.blocks {
-            pending.update(&mut self.table, pending.next);
+        if pending.next < table.len() {
+            pending.update(table, pending.next);
             pending.next += 1;
             return;
         }
@@ -202,13 +210,13 @@ impl Pending {
         self.done[index / 64] |= 1 << (index % 64);
         match &mut self.change {
             Change::Halve { odd, .. } => {
-                for word in table.block_mut(index) {
+                for word in &mut table[index].0 {
                     *odd += u64::from((*word & ODD).count_ones());
                     *word = (*word >> 1) & HALF;
                 }
             }
             Change::Double { from } => {
-                *table.block_mut(index) = *from.block_mut(index & (from.blocks - 1));
+                table[index] = from[index & (from.len() - 1)];
             }
         }
     }
@@ -228,46 +236,17 @@ fn blocks_for(entries: u64) -> usize {
 }
 
 /// A power of two of blocks, each on a cache line of its own.
-#[derive(Debug)]
-struct Table {
-    words: Box<[u64]>,
-    /// Words before the first cache line begins. A type of 64-byte alignment would do the same, but memory for that
-    /// cannot be had zeroed without writing all of it.
-    offset: usize,
-    blocks: usize,
+type Table = Zeroed<Block>;
+
+#[expect(unsafe_code, reason = "docs/unsafe.md: zeroed")]
+fn zeroed(blocks: usize) -> Table {
+    // SAFETY: zero bytes are valid words.
+    unsafe { Zeroed::new(blocks) }
 }
 
-impl Table {
-    fn empty() -> Self {
-        Self { words: Box::default(), offset: 0, blocks: 0 }
-    }
-
-    fn zeroed(blocks: usize) -> Self {
-        let words = vec![0u64; blocks * WORDS_PER_BLOCK + WORDS_PER_BLOCK - 1].into_boxed_slice();
-        let offset = words.as_ptr().align_offset(size_of::<Block>());
-        // `align_offset` may decline to answer; alignment is a matter of speed only.
-        let offset = if offset < WORDS_PER_BLOCK { offset } else { 0 };
-        Self { words, offset, blocks }
-    }
-
-    #[inline]
-    fn prefetch(&self, hash: u64) {
-        if let Some(word) = self.words.get(self.offset + self.index(hash) * WORDS_PER_BLOCK) {
-            prefetch(word);
-        }
-    }
-
-    #[inline]
-    fn index(&self, hash: u64) -> usize {
-        hash as usize & (self.blocks - 1)
-    }
-
-    #[inline]
-    fn block_mut(&mut self, index: usize) -> &mut Block {
-        let start = self.offset + index * WORDS_PER_BLOCK;
-        let words = &mut self.words[start..start + WORDS_PER_BLOCK];
-        words.try_into().expect("a block's worth of words")
-    }
+#[inline]
+fn index(table: &Table, hash: u64) -> usize {
+    hash as usize & table.len().wrapping_sub(1)
 }
 
 #[cfg(test)]
@@ -353,12 +332,6 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_cache_lines() {
-        let table = Table::zeroed(64);
-        assert_eq!(table.words[table.offset..].as_ptr() as usize % 64, 0);
-    }
-
-    #[test]
     fn lazy_halving_equals_halving_at_once_over_many_ages() {
         for entries in [1, 256, 1000, 5000] {
             let mut random = Random::new(entries);
@@ -410,7 +383,7 @@ mod tests {
             sketch.resize(4096);
             sketch.increment(random.next());
         }
-        assert_eq!(sketch.table.blocks, 4096 / WORDS_PER_BLOCK);
+        assert_eq!(sketch.table.map(|table| table.len()), Some(4096 / WORDS_PER_BLOCK));
         assert!(sketch.pending.is_none());
     }
 }

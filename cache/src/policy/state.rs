@@ -5,6 +5,7 @@ use super::climber::{Climber, Shape};
 use super::entries::Entries;
 use super::ghost::{Clocks, Ghosts};
 use super::judged::Judged;
+use super::kind::Kind;
 use super::lists::Lists;
 use super::quota::Quota;
 use super::random::{Random, Spread};
@@ -20,6 +21,8 @@ pub struct Config {
     pub weighted: bool,
     /// Decides hashing and coin tosses.
     pub seed: u64,
+    /// Which rule evicts.
+    pub kind: Kind,
 }
 
 /// The policy of one shard. All calls are made under that shard's lock.
@@ -41,6 +44,9 @@ pub struct Policy {
     pub(super) population: u64,
     /// Whether the window may hold more than its quota because the last word has not been spoken on an insert.
     pub(super) unsettled: bool,
+    pub(super) kind: Kind,
+    /// Weight that must still leave main for a candidate that was admitted by weight.
+    pub(super) owed: u64,
 }
 
 impl Policy {
@@ -61,6 +67,8 @@ impl Policy {
             judged: Judged::default(),
             population: capacity,
             unsettled: false,
+            kind: config.kind,
+            owed: 0,
         }
     }
 
@@ -73,7 +81,7 @@ impl Policy {
             self.link(entries, Region::Pinned, slot);
             return;
         }
-        self.clocks.misses += u64::from(weight);
+        self.clocks.misses = self.clocks.misses.wrapping_add(u64::from(weight));
         let clock = self.quota.stamp(self.clocks.misses);
         activity.set_clock(clock);
         if self.sketch.started() {
@@ -124,11 +132,12 @@ impl Policy {
         self.quota.request(self.climber.decide(activity.take(), shape));
         if self.lists.is_weighted() {
             self.estimate_population();
-            self.sketch.resize(self.population);
             if self.population > self.ghosts.len() as u64 {
                 self.ghosts.start(self.population, self.quota.capacity());
             }
         }
+        // Doubles at most once a time: after a change of capacity it may have some way to go.
+        self.sketch.resize(self.population);
     }
 
     fn estimate_population(&mut self) {
@@ -181,12 +190,21 @@ impl Policy {
         if old != new {
             header.copy_place(before);
             before.set_region(Region::Unlinked);
-            self.lists.relink(entries, region, (old, before), (new, header));
+            self.lists.relink(entries, region, old, new);
         }
         if self.lists.is_weighted() {
             let was = self.lists.weight_of(old);
             self.reweigh(entries, region, new, was, weight);
         }
+        header.touch(activity);
+    }
+
+    /// As [`replace`](Self::replace), where each entry weighs 1 and `new` was made by [`Header::successor`].
+    #[inline]
+    pub fn succeed<E: Entries + ?Sized>(&mut self, entries: &E, activity: &Activity, old: u32, new: u32) {
+        let header = entries.header(new);
+        self.lists.relink(entries, header.region(), old, new);
+        entries.header(old).set_region(Region::Unlinked);
         header.touch(activity);
     }
 
@@ -216,14 +234,20 @@ impl Policy {
     /// Forgets all entries at once, but not what was learned of their keys. The entries' headers are left as they are.
     pub fn clear(&mut self) {
         self.lists.clear();
+        self.owed = 0;
     }
 
-    /// Changes the capacity. Queues follow over the next calls.
+    /// Changes the capacity. Queues follow over the next calls. What was counted is kept unless the sketch is too small now: then
+    /// it begins anew when the cache is half full, as at first. Counters that were shared by too many keys mislead for longer
+    /// than it takes to count again. Ghosts begin anew, because their stamps are in parts of the capacity.
     pub fn set_capacity(&mut self, activity: &Activity, capacity: u64) {
         self.quota.set_capacity(capacity.max(1));
         self.estimate_population();
         activity.set_half_window(self.quota.half_window());
-        if self.sketch.started() {
+        if self.sketch.is_small_for(self.population) {
+            self.sketch.forget();
+            self.ghosts = Ghosts::new();
+        } else if self.sketch.started() {
             self.sketch.resize(self.population);
             self.ghosts.start(self.population, self.quota.capacity());
         }

@@ -34,8 +34,12 @@ fn mixed(key: u64) -> u32 {
 
 impl Engine {
     fn new(capacity: u64, weighted: bool, seed: u64) -> Self {
+        Self::of_kind(Kind::TinyLfu, capacity, weighted, seed)
+    }
+
+    fn of_kind(kind: Kind, capacity: u64, weighted: bool, seed: u64) -> Self {
         Self {
-            policy: Policy::new(Config { capacity, weighted, seed }),
+            policy: Policy::new(Config { capacity, weighted, seed, kind }),
             activity: Activity::new(),
             headers: Headers::default(),
             free: Vec::new(),
@@ -70,23 +74,23 @@ impl Engine {
         let new = self.take_slot(key);
         match self.slots.insert(key, new) {
             Some(old) => {
-                self.policy.replace(&self.headers, &self.activity, old, new, weight);
+                self.policy.replace_by_kind(&self.headers, &self.activity, old, new, weight);
                 self.keys.remove(&old);
                 self.free.push(old);
             }
-            None => self.policy.insert(&self.headers, &self.activity, new, weight),
+            None => self.policy.insert_by_kind(&self.headers, &self.activity, new, weight),
         }
         self.keys.insert(new, key);
         let mut evicted = Vec::new();
         while self.policy.weight() > self.capacity {
-            let slot = self.policy.evict(&self.headers).expect("there is weight to evict");
+            let slot = self.policy.evict_by_kind(&self.headers).expect("there is weight to evict");
             let key = self.keys.remove(&slot).expect("evicted entries were held");
             self.slots.remove(&key);
             self.free.push(slot);
             evicted.push(key);
         }
         if evicted.is_empty() {
-            self.policy.settle(&self.headers);
+            self.policy.settle_by_kind(&self.headers);
         }
         evicted
     }
@@ -163,7 +167,7 @@ fn run(mut engine: Engine, ops: Vec<Op>) {
             }
             Op::Remove(key, harvest) => engine.remove(key, harvest),
             Op::Evict => {
-                if let Some(slot) = engine.policy.evict(&engine.headers) {
+                if let Some(slot) = engine.policy.evict_by_kind(&engine.headers) {
                     assert!(engine.policy.weight_of(slot) > 0, "weight 0 is never evicted");
                     let key = engine.keys.remove(&slot).expect("evicted entries were held");
                     engine.slots.remove(&key);
@@ -176,7 +180,7 @@ fn run(mut engine: Engine, ops: Vec<Op>) {
                 engine.capacity = capacity;
                 engine.policy.set_capacity(&engine.activity, capacity);
                 while engine.policy.weight() > capacity {
-                    let slot = engine.policy.evict(&engine.headers).expect("has weight");
+                    let slot = engine.policy.evict_by_kind(&engine.headers).expect("has weight");
                     let key = engine.keys.remove(&slot).expect("evicted entries were held");
                     engine.slots.remove(&key);
                     engine.free.push(slot);
@@ -192,6 +196,10 @@ fn run(mut engine: Engine, ops: Vec<Op>) {
     }
 }
 
+fn kinds() -> impl Strategy<Value = Kind> {
+    prop::sample::select(vec![Kind::TinyLfu, Kind::SizeAware, Kind::Lru])
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
@@ -204,9 +212,10 @@ proptest! {
     fn invariants_hold_for_weights(
         capacity in prop_oneof![1..4u64, 1..40u64, 40..300u64],
         ops in ops(prop_oneof![4 => 1..4u32, 1 => Just(0u32), 1 => 0..100u32]),
+        kind in kinds(),
         seed: u64,
     ) {
-        run(Engine::new(capacity, true, seed), ops);
+        run(Engine::of_kind(kind, capacity, true, seed), ops);
     }
 }
 
@@ -363,6 +372,74 @@ fn weight_0_is_never_evicted_and_may_change() {
         engine.insert(key, 3);
     }
     assert!(!engine.get(1), "with a weight it is like all others");
+}
+
+#[test]
+fn the_clocks_may_come_round() {
+    let mut engine = Engine::new(1 << 33, true, 1);
+    engine.policy.clocks.misses = u64::MAX - (1 << 34);
+    engine.policy.clocks.victims = u64::MAX - (1 << 34);
+    for key in 0..40 {
+        engine.insert(key, u32::MAX);
+        engine.insert(key, u32::MAX);
+        engine.insert(key % 3, u32::MAX);
+        engine.check();
+    }
+    assert!(engine.policy.clocks.misses < 1 << 40, "it has come round");
+}
+
+#[test]
+fn by_weight_a_heavy_entry_must_be_worth_all_that_it_pushes_out() {
+    // 250 light entries, and one that weighs as much as 50 of them and is asked for three times as often as each.
+    let heavy_gets_in = |kind| {
+        let mut engine = Engine::of_kind(kind, 1000, true, 1);
+        let mut held = 0;
+        for i in 0..20_000u64 {
+            if !engine.get(i % 250) {
+                engine.insert(i % 250, 4);
+            }
+            if i > 1000 && i % 83 == 0 {
+                held += u32::from(engine.get(9999));
+                engine.insert(9999, 200);
+            }
+            if i % 97 == 0 {
+                engine.check();
+            }
+        }
+        held
+    };
+    assert!(heavy_gets_in(Kind::TinyLfu) > 0);
+    assert_eq!(heavy_gets_in(Kind::SizeAware), 0);
+}
+
+#[test]
+fn by_weight_a_light_entry_is_judged_as_ever() {
+    let mut hits = [0, 0];
+    for (hits, kind) in hits.iter_mut().zip([Kind::TinyLfu, Kind::SizeAware]) {
+        let mut engine = Engine::of_kind(kind, 500, true, 3);
+        let mut random = Random::new(5);
+        for _ in 0..100_000 {
+            let key = (random.next() % 1000).min(random.next() % 1000);
+            *hits += u32::from(engine.access(key));
+        }
+        engine.check();
+    }
+    assert!(hits[0].abs_diff(hits[1]) < 2_000, "of 100000: {hits:?}");
+}
+
+#[test]
+fn by_weight_what_is_owed_leaves_without_a_duel() {
+    let mut engine = Engine::of_kind(Kind::SizeAware, 100, true, 1);
+    for key in 0..100 {
+        engine.insert(key, 1);
+    }
+    for _ in 0..20 {
+        engine.insert(5000, 60);
+        engine.check();
+    }
+    let before = engine.slots.len();
+    assert!(engine.get(5000), "wanted more than all of those that were never used");
+    assert!(before <= 41);
 }
 
 #[test]

@@ -30,12 +30,11 @@ const FIRST_DIRECTORY: usize = 8;
 /// The readers' part: from an id to an address in two loads and a multiplication.
 #[derive(Debug)]
 pub(crate) struct Cells {
-    // Invariant: points to an array that holds a valid chunk pointer for each id that was ever handed out; it is replaced
-    // only by a longer copy, and every array lives as long as the `Allocator`, which the shard keeps as long as `self`.
+    // Invariant: points to an array that holds, for each id that was ever handed out, at `id >> shift`, a pointer from which
+    // the cell is `id * stride` bytes away: into its chunk, less the bytes of all cells before that chunk. It is replaced only by
+    // a longer copy, and every array lives as long as the `Allocator`, which the shard keeps as long as `self`.
     directory: AtomicPtr<AtomicPtr<u8>>,
     shift: u32,
-    /// The lower bits of an id: its place in the chunk.
-    mask: u32,
     stride: u32,
 }
 
@@ -67,14 +66,13 @@ impl Cells {
         let allocator =
             Allocator { free: Vec::new(), next: 1, directories: vec![first], chunks: Vec::new(), chunk };
         let stride = u32::try_from(layout.size()).expect("an entry is smaller than 4 GiB");
-        let mask = cells_per_chunk - 1;
-        let cells = Self { directory: AtomicPtr::default(), shift, mask, stride };
+        let cells = Self { directory: AtomicPtr::default(), shift, stride };
         cells.directory.store(allocator.directories[0].as_ptr().cast_mut(), Ordering::Release);
         (cells, allocator)
     }
 
     /// The address of a cell that was handed out. `T` has the size of the cells: since that is known, the way from an id to an
-    /// address is a shift and a mask.
+    /// address is two shifts.
     #[inline]
     #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
     pub(crate) fn address<T>(&self, id: u32) -> *mut T {
@@ -82,16 +80,12 @@ impl Cells {
         debug_assert_eq!(self.stride as usize, size_of::<T>(), "the cells are of this size");
         let shift = const { chunk_shift(size_of::<T>()) };
         let directory = self.directory.load(Ordering::Acquire);
-        let chunk = (id >> shift) as usize;
-        let offset = (id & ((1 << shift) - 1)) as usize * size_of::<T>();
         // SAFETY: `id` was handed out by the allocator, and whoever gave it to us published it after the directory that
-        // covers it (release store of the table slot, acquire load by the reader), so `chunk` is inside the array.
-        let entry = unsafe { directory.add(chunk) };
+        // covers it (release store of the table slot, acquire load by the reader), so this is inside the array.
+        let entry = unsafe { directory.add((id >> shift) as usize) };
         // SAFETY: inside the array, which lives as long as the shard.
         let entry = unsafe { &*entry };
-        let chunk = entry.load(Ordering::Acquire);
-        // SAFETY: the chunk holds `1 << shift` cells of this size, and the offset is that of one of them.
-        unsafe { chunk.add(offset) }.cast()
+        entry.load(Ordering::Acquire).wrapping_add(id as usize * size_of::<T>()).cast()
     }
 }
 
@@ -101,7 +95,6 @@ impl Cells {
 pub(crate) struct View<'l> {
     directory: *const AtomicPtr<u8>,
     shift: u32,
-    mask: u32,
     stride: u32,
     _lock: PhantomData<&'l Cells>,
 }
@@ -117,7 +110,6 @@ impl Cells {
         View {
             directory: self.directory.load(Ordering::Relaxed),
             shift: self.shift,
-            mask: self.mask,
             stride: self.stride,
             _lock: PhantomData,
         }
@@ -130,15 +122,12 @@ impl<'l> View<'l> {
     #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
     pub(crate) fn address(&self, id: u32) -> *mut u8 {
         debug_assert_ne!(id, 0, "0 means no cell");
-        let chunk = (id >> self.shift) as usize;
-        let offset = (id & self.mask) as usize * self.stride as usize;
-        // SAFETY: `id` was handed out under the lock that the caller holds, so `chunk` is inside the directory.
-        let entry = unsafe { self.directory.add(chunk) };
+        // SAFETY: `id` was handed out under the lock that the caller holds, so this is inside the directory.
+        let entry = unsafe { self.directory.add((id >> self.shift) as usize) };
         // SAFETY: inside the array. An `AtomicPtr` has the layout of a pointer; chunks are added under the lock alone, so
         // nobody writes it now.
-        let chunk = unsafe { entry.cast::<*mut u8>().read() };
-        // SAFETY: the chunk holds `1 << shift` cells of `stride` bytes, and the offset is that of one of them.
-        unsafe { chunk.add(offset) }
+        let base = unsafe { entry.cast::<*mut u8>().read() };
+        base.wrapping_add(id as usize * self.stride as usize)
     }
 
     #[inline]
@@ -147,6 +136,50 @@ impl<'l> View<'l> {
         // SAFETY: a cell begins with a `Header` (`Node` is `repr(C)`), chunks start zeroed, which is a valid header, and
         // the header of a cell is only rewritten by the holder of the shard's lock while nobody can refer to the cell.
         unsafe { &*self.address(id).cast::<Header>() }
+    }
+}
+
+/// The same for cells whose type is known: shift, mask and stride are constants.
+#[derive(Debug)]
+pub(super) struct Typed<'l, T> {
+    directory: *const AtomicPtr<u8>,
+    _cells: PhantomData<&'l T>,
+}
+
+impl Cells {
+    /// As [`Cells::view`], for cells that hold a `T`.
+    ///
+    /// # Safety
+    /// As for [`Cells::view`]; and the cells were made for `T`, which begins with a [`Header`].
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    pub(super) unsafe fn typed<T>(&self) -> Typed<'_, T> {
+        debug_assert_eq!(self.stride as usize, size_of::<T>(), "the cells are of this size");
+        Typed { directory: self.directory.load(Ordering::Relaxed), _cells: PhantomData }
+    }
+}
+
+impl<T> Typed<'_, T> {
+    /// The address of a cell that was handed out.
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    pub(super) fn address(&self, id: u32) -> *mut T {
+        debug_assert_ne!(id, 0, "0 means no cell");
+        let shift = const { chunk_shift(size_of::<T>()) };
+        // SAFETY: as in `View::address`.
+        let entry = unsafe { self.directory.add((id >> shift) as usize) };
+        // SAFETY: as in `View::address`.
+        let base = unsafe { entry.cast::<*mut u8>().read() };
+        base.wrapping_add(id as usize * size_of::<T>()).cast()
+    }
+}
+
+impl<T> Entries for Typed<'_, T> {
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    fn header(&self, slot: u32) -> &Header {
+        // SAFETY: as in `View::header_of`; that `T` begins with a header is the promise of who made this.
+        unsafe { &*self.address(slot).cast::<Header>() }
     }
 }
 
@@ -198,14 +231,18 @@ impl Allocator {
         let Some(chunk) = NonNull::new(chunk) else { handle_alloc_error(self.chunk) };
         let index = self.chunks.len();
         self.chunks.push(chunk);
+        // The pointer keeps the provenance of its chunk, and is of use only with the number of a cell in it.
+        let before = (index << cells.shift) * cells.stride as usize;
+        let base = chunk.as_ptr().wrapping_sub(before);
         let current = self.directories.last().expect("there is always a directory");
-        if index < current.len() {
-            current[index].store(chunk.as_ptr(), Ordering::Release);
+        if let Some(entry) = current.get(index) {
+            entry.store(base, Ordering::Release);
             return;
         }
-        let longer: Box<[AtomicPtr<u8>]> = (0..current.len() * 2)
-            .map(|i| AtomicPtr::new(self.chunks.get(i).map_or(std::ptr::null_mut(), |c| c.as_ptr())))
-            .collect();
+        let held = current.iter().map(|entry| entry.load(Ordering::Relaxed)).chain([base]);
+        let empty = std::iter::repeat(std::ptr::null_mut());
+        let longer: Box<[AtomicPtr<u8>]> =
+            held.chain(empty).take(current.len() * 2).map(AtomicPtr::new).collect();
         cells.directory.store(longer.as_ptr().cast_mut(), Ordering::Release);
         self.directories.push(longer);
     }

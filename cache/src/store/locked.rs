@@ -6,10 +6,10 @@ use super::shard::{Shard, State};
 use super::table::{Place, Table};
 use crate::policy::{Entries, Header};
 use crate::reclaim::{self, Pinned};
-use crate::sync::{MutexGuard, Ordering, fence};
+use crate::sync::{MutexGuard, Ordering};
 
-/// Buckets moved by each write while a table drains.
-const DRAIN_STEP: usize = 2;
+/// Buckets moved by each write while a shard grows.
+const MOVE_STEP: usize = 2;
 /// Dead entries taken out together: one allocation for so many.
 const COLLECT: usize = 16;
 
@@ -21,8 +21,6 @@ const IDLE_BYTES: usize = 32 * 1024;
 pub(crate) struct Locked<'s, K, V> {
     pub(super) shard: &'s Shard<K, V>,
     pub(super) state: MutexGuard<'s, State<K, V>>,
-    /// Taken out of their cells, to be dropped after the unlock: declared after the guard.
-    dead: Vec<(K, V)>,
 }
 
 /// A linked entry, as found under the lock.
@@ -30,14 +28,18 @@ pub(crate) struct Locked<'s, K, V> {
 pub(crate) struct Spot {
     pub(crate) id: u32,
     place: Place,
-    draining: bool,
+    /// Whether it is in the next table already.
+    moved: bool,
 }
 
-/// When an entry ends, in ticks: its deadline, and where it is not used. 0 = never.
+/// When an entry ends, in ticks: its deadline, and where it is not used; when it is to be loaded again, and how many
+/// microseconds its load took. 0 = never.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ends {
     pub(crate) deadline: u64,
     pub(crate) idle: u64,
+    pub(crate) due: u64,
+    pub(crate) cost: u32,
 }
 
 /// Entries as the policy sees them while it evicts: with the table, to ask for the bucket of whom it will take.
@@ -77,32 +79,43 @@ impl<K, V> Shard<K, V> {
     /// Takes the lock.
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_, K, V> {
-        Locked { shard: self, state: self.state.lock(), dead: Vec::new() }
+        Locked { shard: self, state: self.state.lock() }
+    }
+
+    /// Takes the lock if nobody has it.
+    pub(super) fn try_lock(&self) -> Option<Locked<'_, K, V>> {
+        Some(Locked { shard: self, state: self.state.try_lock()? })
     }
 }
 
 #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
 impl<'s, K, V> Locked<'s, K, V> {
     #[inline]
-    fn table(&self) -> &'s Table {
+    pub(super) fn table(&self) -> &'s Table {
         // SAFETY: tables are replaced under the lock only, and freed after they were replaced.
         unsafe { &*self.shard.table.load(Ordering::Relaxed) }
     }
 
     #[inline]
-    fn draining(&self) -> Option<&'s Table> {
+    fn next(&self) -> Option<&'s Table> {
         // SAFETY: as above.
-        unsafe { self.shard.draining.load(Ordering::Relaxed).as_ref() }
+        unsafe { self.shard.next.load(Ordering::Relaxed).as_ref() }
+    }
+
+    /// Where new entries go.
+    #[inline]
+    fn newest(&self) -> &'s Table {
+        self.next().unwrap_or_else(|| self.table())
     }
 
     /// Of the two tables, the one that holds the spot.
     #[inline]
     fn table_of(&self, spot: Spot) -> &'s Table {
-        if spot.draining { self.draining().expect("it was found there") } else { self.table() }
+        if spot.moved { self.next().expect("it was found there") } else { self.table() }
     }
 
     #[inline]
-    fn view(&self) -> View<'s> {
+    pub(super) fn view(&self) -> View<'s> {
         // SAFETY: we hold the lock; each caller is done with the view before it takes a cell.
         unsafe { self.shard.cells.view() }
     }
@@ -140,19 +153,30 @@ impl<'s, K, V> Locked<'s, K, V> {
     pub(crate) fn find(&self, hash: u32, is_key: impl Fn(&K) -> bool) -> Option<Spot> {
         let check = |id| is_key(&self.node(id).key).then_some(id);
         if let Some((place, id)) = self.table().locate(hash, check) {
-            return Some(Spot { id, place, draining: false });
+            return Some(Spot { id, place, moved: false });
         }
-        let (place, id) = self.draining()?.locate(hash, check)?;
-        Some(Spot { id, place, draining: true })
+        let (place, id) = self.next()?.locate(hash, check)?;
+        Some(Spot { id, place, moved: true })
     }
 
     /// Fills a cell with a new entry and shows it to the policy; readers do not see it before [`Locked::publish`].
     #[inline]
-    pub(crate) fn admit(&mut self, hash: u32, key: K, value: V, weight: u32, ends: Ends) -> u32 {
+    pub(crate) fn admit<const PLAIN: bool>(
+        &mut self,
+        hash: u32,
+        key: K,
+        value: V,
+        weight: u32,
+        ends: Ends,
+    ) -> u32 {
         let id = self.fill(hash, key, value, ends);
         let view = self.view();
         let state = &mut *self.state;
-        state.policy.insert(&view, &self.shard.activity, id, weight);
+        if PLAIN {
+            state.policy.insert(&view, &self.shard.activity, id, weight);
+        } else {
+            state.policy.insert_by_kind(&view, &self.shard.activity, id, weight);
+        }
         id
     }
 
@@ -173,7 +197,8 @@ impl<'s, K, V> Locked<'s, K, V> {
         if self.shard.timed() {
             self.cancel(id);
         }
-        self.state.limbo.push(id);
+        let view = self.view();
+        self.state.limbo.push(&view, id);
     }
 
     /// An empty cell.
@@ -183,7 +208,8 @@ impl<'s, K, V> Locked<'s, K, V> {
             return id;
         }
         if !Node::<K, V>::NEEDS_DROP {
-            if let Some(id) = self.state.limbo.pop(reclaim::safe) {
+            let view = self.view();
+            if let Some(id) = self.state.limbo.pop(&view, reclaim::safe) {
                 return id;
             }
         }
@@ -200,10 +226,10 @@ impl<'s, K, V> Locked<'s, K, V> {
     /// Makes an admitted entry visible.
     #[inline]
     pub(crate) fn publish(&mut self, hash: u32, id: u32) {
-        if self.state.policy.len() > self.table().capacity() {
+        if self.state.policy.len() > self.newest().capacity() {
             self.grow();
         }
-        self.table().insert(hash, id);
+        self.newest().insert(hash, id);
     }
 
     /// Puts a new value in the place of an entry's old one. Counts as a hit.
@@ -212,10 +238,16 @@ impl<'s, K, V> Locked<'s, K, V> {
         let id = self.fill(hash, key, value, ends);
         let view = self.view();
         let state = &mut *self.state;
-        state.policy.replace(&view, &self.shard.activity, spot.id, id, weight);
+        state.policy.replace_by_kind(&view, &self.shard.activity, spot.id, id, weight);
         self.table_of(spot).replace(spot.place, id);
         self.lay_out(spot.id);
         id
+    }
+
+    /// Moves an entry to its place as the one used last, in a shard that keeps the order of use.
+    pub(super) fn refresh(&mut self, id: u32) {
+        let view = self.view();
+        self.state.policy.refresh(&view, id);
     }
 
     /// Unlinks an entry that is past its time: its last use does not count.
@@ -234,10 +266,10 @@ impl<'s, K, V> Locked<'s, K, V> {
 
     /// Lets the policy choose an entry and unlinks it. None if there is nothing it may take. `newcomer` is in no table yet.
     #[inline]
-    pub(crate) fn evict(&mut self, newcomer: Option<u32>) -> Option<u32> {
+    pub(crate) fn evict<const PLAIN: bool>(&mut self, newcomer: Option<u32>) -> Option<u32> {
         let view = Linked { view: self.view(), table: self.table() };
         let state = &mut *self.state;
-        let id = state.policy.evict(&view)?;
+        let id = if PLAIN { state.policy.evict(&view) } else { state.policy.evict_by_kind(&view) }?;
         if newcomer == Some(id) {
             self.lay_out(id);
         } else {
@@ -248,9 +280,13 @@ impl<'s, K, V> Locked<'s, K, V> {
 
     /// Tells the policy that nothing had to go.
     #[inline]
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn settle<const PLAIN: bool>(&mut self) {
         let view = self.view();
-        self.state.policy.settle(&view);
+        if PLAIN {
+            self.state.policy.settle(&view);
+        } else {
+            self.state.policy.settle_by_kind(&view);
+        }
     }
 
     /// Out of the tables (if it was ever there) and into limbo.
@@ -259,7 +295,7 @@ impl<'s, K, V> Locked<'s, K, V> {
         let hash = self.hash_of(id);
         if !self.table().remove(hash, id) {
             // A newcomer that was rejected is in neither.
-            let _linked = self.draining().is_some_and(|table| table.remove(hash, id));
+            let _linked = self.next().is_some_and(|table| table.remove(hash, id));
         }
         self.lay_out(id);
     }
@@ -267,6 +303,12 @@ impl<'s, K, V> Locked<'s, K, V> {
     #[inline]
     pub(crate) fn weight_of(&self, id: u32) -> u32 {
         self.state.policy.weight_of(id)
+    }
+
+    /// Gives the shard another part of the capacity. Nothing is evicted yet.
+    pub(crate) fn set_share(&mut self, share: u64) {
+        self.shard.share.store(share, Ordering::Relaxed);
+        self.state.policy.set_capacity(&self.shard.activity, share);
     }
 
     /// What the policy holds, in weight.
@@ -278,60 +320,63 @@ impl<'s, K, V> Locked<'s, K, V> {
     pub(crate) fn ids(&self) -> Vec<u32> {
         let mut ids = Vec::with_capacity(self.state.policy.len());
         self.table().for_each(|id| ids.push(id));
-        if let Some(draining) = self.draining() {
-            draining.for_each(|id| ids.push(id));
+        if let Some(next) = self.next() {
+            next.for_each(|id| ids.push(id));
         }
         ids
     }
 
     #[cold]
     fn grow(&mut self) {
-        // A table that still drains while the next one is full: finish it first. Cannot happen while growth at least
-        // doubles, but the bound must not rest on that.
-        while self.draining().is_some() {
-            self.drain_step();
+        // A table that still has entries to move while the next one is full: finish it first. Cannot happen while growth at
+        // least doubles, but the bound must not rest on that.
+        while self.next().is_some() {
+            self.move_step();
         }
         let larger = Box::new(Table::for_entries(self.table().capacity().saturating_mul(2)));
-        let current = self.shard.table.load(Ordering::Relaxed);
         self.state.cursor = 0;
-        // The old table first: a reader that sees the new one must know where else to look.
-        self.shard.draining.store(current, Ordering::Release);
-        self.shard.table.store(Box::into_raw(larger), Ordering::Release);
+        self.shard.next.store(Box::into_raw(larger), Ordering::Release);
     }
 
-    /// Moves a few buckets of the draining table.
+    /// Moves a few buckets to the next table.
     #[cold]
-    fn drain_step(&mut self) {
-        let Some(draining) = self.draining() else { return };
+    fn move_step(&mut self) {
+        let Some(next) = self.next() else { return };
         let table = self.table();
-        let moves = self.shard.moves.load(Ordering::Relaxed);
-        self.shard.moves.store(moves.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
-        let end = (self.state.cursor + DRAIN_STEP).min(draining.buckets());
+        let end = (self.state.cursor + MOVE_STEP).min(table.buckets());
         for bucket in self.state.cursor..end {
-            draining.for_each_in(bucket, |id| {
+            table.for_each_in(bucket, |id| {
                 let hash = self.hash_of(id);
-                table.insert(hash, id);
-                draining.remove(hash, id);
+                // In this order: a reader looks here first, then there.
+                next.insert(hash, id);
+                table.remove(hash, id);
             });
         }
         self.state.cursor = end;
-        if end == draining.buckets() {
-            let emptied = self.shard.draining.swap(std::ptr::null_mut(), Ordering::Release);
+        if end == table.buckets() {
+            let emptied = self.shard.table.load(Ordering::Relaxed);
+            // First the table: a reader that sees no `next` must see that it has become the table.
+            self.shard.table.store(self.shard.next.load(Ordering::Relaxed), Ordering::Release);
+            self.shard.next.store(std::ptr::null_mut(), Ordering::Release);
             self.state.retired.push((reclaim::seal(), emptied));
         }
-        self.shard.moves.store(moves.wrapping_add(2), Ordering::Release);
     }
 
-    /// Ends a write: publishes the load, drains a little, now and then looks after limbo.
+    /// Ends a write: publishes the load, moves a little, now and then looks after limbo.
     #[inline]
     pub(crate) fn finish(mut self) -> Aftermath<K, V> {
-        if !self.shard.draining.load(Ordering::Relaxed).is_null() {
-            self.drain_step();
+        if !self.shard.next.load(Ordering::Relaxed).is_null() {
+            self.move_step();
         }
         self.publish_load();
         let push = self.state.limbo.unsealed() >= self.state.tend_at && self.tend();
-        Aftermath { dead: self.dead, push }
+        Aftermath { dead: self.take_dead(), push }
+    }
+
+    /// What was taken out of its cells, to be dropped after the unlock.
+    #[inline]
+    fn take_dead(&mut self) -> Vec<(K, V)> {
+        if Node::<K, V>::NEEDS_DROP { std::mem::take(&mut self.state.dead) } else { Vec::new() }
     }
 
     /// Seals what has come into limbo. Where removals outnumber inserts, takes out a bounded number of dead entries. Says
@@ -377,7 +422,7 @@ impl<'s, K, V> Locked<'s, K, V> {
     /// Ends maintenance, second half: takes out all that no reader can see.
     pub(crate) fn collect_all(mut self) -> Vec<(K, V)> {
         self.collect(usize::MAX);
-        self.dead
+        self.take_dead()
     }
 
     #[inline]
@@ -386,17 +431,18 @@ impl<'s, K, V> Locked<'s, K, V> {
         self.shard.load.weight.store(self.state.policy.weight(), Ordering::Relaxed);
     }
 
-    /// Moves up to `limit` cells from limbo to the free ones, and what was in them to `dead`.
+    /// Moves up to `limit` cells from limbo to the free ones, and what was in them to the dead.
     fn collect(&mut self, limit: usize) {
+        let view = self.view();
         let state = &mut *self.state;
         for _ in 0..limit {
-            let Some(id) = state.limbo.pop(reclaim::safe) else { break };
+            let Some(id) = state.limbo.pop(&view, reclaim::safe) else { break };
             if Node::<K, V>::NEEDS_DROP {
-                if self.dead.capacity() == 0 {
-                    self.dead.reserve(limit.min(state.limbo.len() + 1));
+                if state.dead.capacity() == 0 {
+                    state.dead.reserve(limit.min(state.limbo.len() + 1));
                 }
                 // SAFETY: unlinked before its stamp, and the watermark says that no pin from before it is left.
-                self.dead.push(unsafe { Nodes::take(&self.shard.cells, id) });
+                state.dead.push(unsafe { Nodes::take(&self.shard.cells, id) });
             }
             state.allocator.give(id);
         }
@@ -422,8 +468,8 @@ impl<'s, K, V> Locked<'s, K, V> {
     pub(crate) fn check_invariants(&self) {
         let hash_of = |id| self.hash_of(id);
         let mut linked = self.table().check_invariants(hash_of);
-        if let Some(draining) = self.draining() {
-            linked += draining.check_invariants(hash_of);
+        if let Some(next) = self.next() {
+            linked += next.check_invariants(hash_of);
         }
         self.state.policy.check_invariants(&self.view());
         assert_eq!(linked, self.state.policy.len(), "every entry is in a table and known to the policy");

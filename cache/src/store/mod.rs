@@ -2,12 +2,13 @@
 //!
 //! - [`cells`]: fixed-size cells of raw memory, addressed by a `u32`; knows neither keys nor values.
 //! - [`node`]: the typed view of a cell.
-//! - [`table`]: hash to cell, read without a lock; in memory that comes zeroed ([`zeroed`]).
+//! - [`table`]: hash to cell, read without a lock.
 //! - [`limbo`]: cells that a reader may still see.
 //! - [`times`]: deadlines, allocated only for shards that have one. [`wheel`]: whose comes next.
 //!   [`timers`]: both, as writers use them.
 //! - [`shard`]: all of it behind one mutex for writers, and the lock-free lookup. [`locked`]: what writers do.
 //! - [`shards`]: all of them.
+//! - [`swap`]: a new value in the place of an old one, the short way.
 
 pub(crate) mod cells;
 pub(crate) mod limbo;
@@ -15,9 +16,8 @@ pub(crate) mod locked;
 pub(crate) mod node;
 pub(crate) mod shard;
 pub(crate) mod shards;
+pub(crate) mod swap;
 pub(crate) mod table;
 mod timers;
 pub(crate) mod times;
 pub(crate) mod wheel;
-#[cfg(not(any(millpond_loom, millpond_shuttle)))]
-mod zeroed;

@@ -1,12 +1,12 @@
 //! One shard: cells, table and policy behind one mutex for writers, and a lookup that takes no lock.
 //!
-//! Readers touch only the first cache lines: the tables, the move counter, the cell directory. Writers lock `state`,
+//! Readers touch only the first cache lines: the tables, the cell directory. Writers lock `state`,
 //! which brings the policy, the free cells and limbo; what they do there is in `locked`.
 //!
-//! **Growth.** A full table is replaced by a larger empty one; the old one is drained a few buckets per write. A reader
-//! looks in the new table, then in the one that drains. Only entries on the move could be missed, so each step of the
-//! drain is bracketed by `moves` (odd while it runs) and a reader that found nothing tries again if `moves` changed. A
-//! hit never looks at it twice.
+//! **Growth.** A full table is followed by a larger one, `next`, to which each write moves a few buckets; when the last has
+//! moved, it takes the place of `table`. An entry stands in `next` before it leaves `table`, and readers look in the same
+//! order, so none is missed on its way. Who finds nothing asks afterwards whether `table` is still the one that was searched and
+//! has no `next`: then the entry was nowhere. A hit asks nothing.
 
 use std::marker::PhantomData;
 use std::sync::OnceLock;
@@ -17,34 +17,35 @@ use crossbeam_utils::CachePadded;
 use super::cells::{Allocator, Cells};
 use super::limbo::Limbo;
 use super::node::{Node, Nodes};
-use super::table::Table;
-use super::times::{Times, TimesTable};
+use super::table::{FULL, Missed, Table};
+use super::times::{Renewal, Side, Times};
 use super::wheel::Wheel;
-use crate::policy::{Activity, Config, Header, Policy};
+use crate::policy::{Activity, Config, Header, Kind, Policy};
 use crate::reclaim::Pinned;
-use crate::sync::{AtomicPtr, AtomicU32, Mutex, Ordering, fence};
+use crate::sync::{AtomicPtr, Mutex, Ordering};
 
 /// Tables for fewer entries are made in full size at once.
 const SMALL_TABLE: u64 = 2048;
-/// Lookups without the lock before a reader that keeps racing with a drain takes it.
-const ATTEMPTS: usize = 16;
 
 /// One shard of the cache.
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub(crate) struct Shard<K, V> {
-    // Invariant: `table` points to a table; `draining` to one or is null. A table that leaves either waits in
-    // `State::retired` until no pinned reader can hold it.
+    // Invariant: `table` points to a table; `next` to a larger one, to which its entries move, or is null. A table that is
+    // replaced waits in `State::retired` until no pinned reader can hold it.
     pub(super) table: AtomicPtr<Table>,
-    pub(super) draining: AtomicPtr<Table>,
-    /// Odd while entries move from the draining table.
-    pub(super) moves: AtomicU32,
+    pub(super) next: AtomicPtr<Table>,
     /// Whether `times` may hold anything: a read asks the clock only then.
     timed: AtomicBool,
+    /// Whether each hit has a place in the order of eviction.
+    ordered: bool,
     pub(super) cells: Cells,
-    pub(super) times: OnceLock<Box<TimesTable>>,
+    pub(super) times: OnceLock<Box<Side<Times>>>,
+    pub(super) renewals: OnceLock<Box<Side<Renewal>>>,
     /// This shard's part of the capacity, in weight.
-    share: u64,
+    pub(super) share: AtomicU64,
+    /// How long an entry stays after its end, in ticks.
+    pub(super) grace: u64,
     pub(super) activity: Activity,
     pub(super) load: CachePadded<Load>,
     pub(super) state: CachePadded<Mutex<State<K, V>>>,
@@ -63,15 +64,16 @@ pub(crate) struct State<K, V> {
     pub(super) policy: Policy,
     pub(super) allocator: Allocator,
     pub(super) limbo: Limbo,
+    /// Taken out of their cells by the holder of the lock, which drops them after it has let go.
+    pub(super) dead: Vec<(K, V)>,
     /// Tables that readers may still hold, with their stamps.
     pub(super) retired: Vec<(u64, *mut Table)>,
-    /// Next bucket of the draining table.
+    /// Next bucket to move to the next table.
     pub(super) cursor: usize,
     /// Timers of entries with an end; made with the first of them.
     pub(super) wheel: Option<Box<Wheel>>,
     /// Unsealed cells in limbo at which a write looks after it.
     pub(super) tend_at: u32,
-    _entries: PhantomData<(K, V)>,
 }
 
 // SAFETY: the raw tables in `retired` are owned by the state alone; keys and values are moved and dropped by whichever
@@ -95,6 +97,15 @@ pub(crate) struct Found<'g, K, V> {
     pub(crate) node: &'g Node<K, V>,
 }
 
+/// Why a [glance](Shard::glance) found nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unseen {
+    /// There is no entry.
+    Absent,
+    /// If there is one, [`Shard::find`] finds it.
+    Elsewhere,
+}
+
 impl<K, V> Clone for Found<'_, K, V> {
     fn clone(&self) -> Self {
         *self
@@ -106,41 +117,64 @@ impl<K, V> Copy for Found<'_, K, V> {}
 #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
 impl<K, V> Shard<K, V> {
     /// `share`: this shard's part of the capacity.
-    pub(crate) fn new(share: u64, weighted: bool, seed: u64) -> Self {
+    pub(crate) fn new(share: u64, weighted: bool, seed: u64, kind: Kind) -> Self {
         let expected = if weighted || share == u64::MAX { 0 } else { share };
         let (cells, allocator) = Cells::new(Node::<K, V>::LAYOUT);
         let table = Box::new(Table::for_entries(first_table(expected)));
         Self {
             table: AtomicPtr::new(Box::into_raw(table)),
-            draining: AtomicPtr::new(std::ptr::null_mut()),
-            moves: AtomicU32::new(0),
+            next: AtomicPtr::new(std::ptr::null_mut()),
             timed: AtomicBool::new(false),
+            ordered: kind == Kind::Lru,
             cells,
             times: OnceLock::new(),
-            share,
+            renewals: OnceLock::new(),
+            share: AtomicU64::new(share),
+            grace: 0,
             activity: Activity::new(),
             load: CachePadded::default(),
             state: CachePadded::new(Mutex::new(State {
-                policy: Policy::new(Config { capacity: share, weighted, seed }),
+                policy: Policy::new(Config { capacity: share, weighted, seed, kind }),
                 allocator,
                 limbo: Limbo::default(),
+                dead: Vec::new(),
                 retired: Vec::new(),
                 cursor: 0,
                 wheel: None,
                 tend_at: 4,
-                _entries: PhantomData,
             })),
         }
     }
 
+    /// Lets entries stay for so many ticks after their ends.
+    pub(crate) fn lingering(mut self, grace: u64) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Lets each entry have a time at which it is to be loaded again.
+    pub(crate) fn renewing(self, renews: bool) -> Self {
+        if renews {
+            self.set_timed();
+        }
+        self
+    }
+
+    /// When an entry is to be removed; 0 = never.
+    pub(super) fn leaves(&self, end: u64) -> u64 {
+        if end == 0 { 0 } else { end.saturating_add(self.grace) }
+    }
+
+    #[inline]
     pub(crate) fn share(&self) -> u64 {
-        self.share
+        self.share.load(Ordering::Relaxed)
     }
 
     /// What this shard may keep while others are over their share.
     #[inline]
     pub(crate) fn fair(&self) -> u64 {
-        self.share - self.share / 8
+        let share = self.share();
+        share - share / 8
     }
 
     #[inline]
@@ -153,10 +187,10 @@ impl<K, V> Shard<K, V> {
         self.load.weight.load(Ordering::Relaxed)
     }
 
-    /// Whether entries are left in an older table.
+    /// Whether entries move to a larger table.
     #[cfg(all(test, millpond_loom))]
-    pub(crate) fn is_draining(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed).is_null()
+    pub(crate) fn is_growing(&self) -> bool {
+        !self.next.load(Ordering::Relaxed).is_null()
     }
 
     /// Whether a reader must ask the clock.
@@ -176,6 +210,12 @@ impl<K, V> Shard<K, V> {
         self.times.get()?.get(id)
     }
 
+    /// When a cell is to be loaded again, if ever.
+    #[inline]
+    pub(crate) fn renewal(&self, id: u32) -> Option<&Renewal> {
+        self.renewals.get()?.get(id)
+    }
+
     /// An entry that the caller has just unlinked.
     #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
     pub(crate) fn unlinked_node<'g>(&'g self, _pin: &'g Pinned, id: u32) -> &'g Node<K, V> {
@@ -183,11 +223,28 @@ impl<K, V> Shard<K, V> {
         unsafe { Nodes::<K, V>::get(&self.cells, id) }
     }
 
-    /// Records a hit for the policy. If the entry can't expire, further hits need not come here.
+    /// Records a hit for the policy. If the entry can't expire and is not refreshed, further hits need not come here.
     #[inline]
     pub(crate) fn touch(&self, id: u32, header: &Header, counted: bool) {
-        let ends = || self.timed() && self.times(id).is_some_and(|times| times.end() != 0);
+        if self.ordered {
+            return self.touch_in_order(id, header);
+        }
+        let ends = || {
+            self.timed()
+                && (self.times(id).is_some_and(|times| times.end() != 0)
+                    || self.renewal(id).is_some_and(|renewal| renewal.due.load(Ordering::Relaxed) != 0))
+        };
         header.settle(counted, &self.activity, || !ends());
+    }
+
+    /// Records a hit where it belongs, or if a writer holds the lock, for the eviction hand to find. Never marks the entry as
+    /// settled, so that each hit comes here. The caller's pin keeps the cell from being used again.
+    #[cold]
+    fn touch_in_order(&self, id: u32, header: &Header) {
+        match self.try_lock() {
+            Some(mut locked) => locked.refresh(id),
+            None => header.touch(&self.activity),
+        }
     }
 
     #[inline]
@@ -197,24 +254,39 @@ impl<K, V> Shard<K, V> {
     }
 
     #[inline]
-    fn draining<'g>(&self, _pin: &'g Pinned) -> Option<&'g Table> {
+    fn next<'g>(&self, _pin: &'g Pinned) -> Option<&'g Table> {
         // SAFETY: null or a table, protected by the pin as above.
-        unsafe { self.draining.load(Ordering::Acquire).as_ref() }
+        unsafe { self.next.load(Ordering::Acquire).as_ref() }
     }
 
-    /// A look at the place where a key is most likely. None means nothing: the caller then asks [`Shard::find`].
+    /// Whether a table that was searched held all entries then. Also right if another one had the same address before it:
+    /// the pin keeps the memory of the table that was searched from being used again.
+    #[inline]
+    fn was_whole(&self, table: &Table) -> bool {
+        // After the search: a search that missed an entry on its way saw the store that took it out, and so sees `next`, or
+        // that it has taken the place of `table`.
+        self.next.load(Ordering::Acquire).is_null() && self.is_current(table)
+    }
+
+    #[inline]
+    fn is_current(&self, table: &Table) -> bool {
+        std::ptr::eq(self.table.load(Ordering::Acquire), table)
+    }
+
+    /// A look at the place where a key is most likely.
     #[inline]
     pub(crate) fn glance<'g>(
         &'g self,
         pin: &'g Pinned,
         hash: u32,
         is_key: impl Fn(&K) -> bool,
-    ) -> Option<Found<'g, K, V>> {
-        self.table(pin).glance(hash, |id| {
-            // SAFETY: the id was read from a table under `pin`, so the cell is filled while the pin lives.
-            let node = unsafe { Nodes::<K, V>::get(&self.cells, id) };
-            is_key(&node.key).then_some(Found { id, node })
-        })
+    ) -> Result<Found<'g, K, V>, Unseen> {
+        let table = self.table(pin);
+        match table.glance(hash, |id| self.check(id, &is_key)) {
+            Ok(found) => Ok(found),
+            Err(Missed::Last) if self.was_whole(table) => Err(Unseen::Absent),
+            Err(_) => Err(Unseen::Elsewhere),
+        }
     }
 
     /// Looks a key up without a lock. `hash` and `is_key` belong to the key.
@@ -225,30 +297,23 @@ impl<K, V> Shard<K, V> {
         hash: u32,
         is_key: impl Fn(&K) -> bool,
     ) -> Option<Found<'g, K, V>> {
-        let moves = self.moves.load(Ordering::Acquire);
-        let check = |id| {
-            // SAFETY: the id was read from a table under `pin`, so the cell is filled while the pin lives.
-            let node = unsafe { Nodes::<K, V>::get(&self.cells, id) };
-            is_key(&node.key).then_some(Found { id, node })
-        };
-        let found = self.table(pin).find(hash, check);
-        if found.is_some() {
+        let table = self.table(pin);
+        let found = table.find(hash, |id| self.check(id, &is_key));
+        if found.is_some() || self.was_whole(table) {
             return found;
-        }
-        if self.draining.load(Ordering::Acquire).is_null() && self.still(moves) {
-            return None;
         }
         self.find_moving(pin, hash, &is_key)
     }
 
-    /// Whether nothing has moved since `moves` was read.
+    /// The entry of a cell that was read from a table under a pin, if it is the one.
     #[inline]
-    fn still(&self, moves: u32) -> bool {
-        fence(Ordering::Acquire);
-        moves % 2 == 0 && self.moves.load(Ordering::Relaxed) == moves
+    fn check<'g>(&'g self, id: u32, is_key: &impl Fn(&K) -> bool) -> Option<Found<'g, K, V>> {
+        // SAFETY: the id was read from a table under a pin, so the cell is filled while the pin lives.
+        let node = unsafe { Nodes::<K, V>::get(&self.cells, id) };
+        is_key(&node.key).then_some(Found { id, node })
     }
 
-    /// The lookup while a table drains.
+    /// The lookup while entries move.
     #[cold]
     fn find_moving<'g>(
         &'g self,
@@ -256,27 +321,16 @@ impl<K, V> Shard<K, V> {
         hash: u32,
         is_key: &impl Fn(&K) -> bool,
     ) -> Option<Found<'g, K, V>> {
-        let check = |id| {
-            // SAFETY: read from a table under `pin`.
-            let node = unsafe { Nodes::<K, V>::get(&self.cells, id) };
-            is_key(&node.key).then_some(Found { id, node })
-        };
-        for _ in 0..ATTEMPTS {
-            let moves = self.moves.load(Ordering::Acquire);
-            let found = self
-                .table(pin)
-                .find(hash, check)
-                .or_else(|| self.draining(pin).and_then(|draining| draining.find(hash, check)));
-            if found.is_some() || self.still(moves) {
+        loop {
+            let table = self.table(pin);
+            let found = table
+                .find(hash, |id| self.check(id, is_key))
+                .or_else(|| self.next(pin)?.find(hash, |id| self.check(id, is_key)));
+            // A table that is replaced meanwhile is twice as large, so this ends.
+            if found.is_some() || self.is_current(table) {
                 return found;
             }
-            std::hint::spin_loop();
         }
-        // Writers move entries as fast as we look: wait for one of them.
-        let _state = self.state.lock();
-        self.table(pin)
-            .find(hash, check)
-            .or_else(|| self.draining(pin).and_then(|draining| draining.find(hash, check)))
     }
 }
 
@@ -284,7 +338,7 @@ impl<K, V> Shard<K, V> {
 /// it exactly.
 fn first_table(expected: u64) -> usize {
     // Room for the imbalance between shards.
-    let mut entries = expected + expected / 16 + 8;
+    let mut entries = expected + expected / 16 + FULL as u64;
     while entries > SMALL_TABLE {
         entries = entries.div_ceil(2);
     }
@@ -295,8 +349,10 @@ impl<K, V> Drop for Shard<K, V> {
     #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
     fn drop(&mut self) {
         let state = self.state.get_mut();
-        let mut ids: Vec<u32> = state.limbo.drain().collect();
-        let mut tables = vec![self.table.load(Ordering::Acquire), self.draining.load(Ordering::Acquire)];
+        // SAFETY: nobody else has the shard.
+        let view = unsafe { self.cells.view() };
+        let mut ids = state.limbo.drain(&view);
+        let mut tables = vec![self.table.load(Ordering::Acquire), self.next.load(Ordering::Acquire)];
         tables.retain(|table| !table.is_null());
         let live = tables.len();
         tables.extend(state.retired.drain(..).map(|(_, table)| table));

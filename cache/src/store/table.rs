@@ -8,10 +8,10 @@
 //! The writer holds the shard's lock. It stores an id before its tag and clears the tag before the id, so that a reader
 //! that sees a tag sees an id that is or was valid; ids read under a pin stay readable (see `reclaim`).
 
-#[cfg(not(any(millpond_loom, millpond_shuttle)))]
-use super::zeroed::Zeroed;
 use crate::prefetch::prefetch;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
+#[cfg(not(any(millpond_loom, millpond_shuttle)))]
+use crate::zeroed::Zeroed;
 
 const SLOTS: usize = 12;
 #[cfg(not(target_arch = "x86_64"))]
@@ -25,8 +25,9 @@ const ONE_OVERFLOW: u64 = 1 << 44;
 const MOST_OVERFLOW: u64 = u64::MAX - (ONE_OVERFLOW - 1);
 
 /// Entries a bucket holds on average when the table is as full as it may be. At 8 of 12 slots one lookup in 20 goes on to
-/// another bucket; at 10 it is every third, for 1.6 bytes less an entry.
-const FULL: usize = 8;
+/// another bucket; at 10 it is every third, for 1.6 bytes less an entry. In models a table is soon full, so that growth is
+/// few steps.
+pub(crate) const FULL: usize = if cfg!(millpond_loom) { 2 } else { 8 };
 
 #[derive(Debug)]
 #[repr(C, align(64))]
@@ -35,8 +36,28 @@ struct Bucket {
     ids: [AtomicU32; SLOTS],
 }
 
+/// A slot that a search of one bucket found, and what the search made of its cell.
+struct Hit<'b, R> {
+    slot: u32,
+    link: Link<'b>,
+    found: R,
+}
+
+/// Where the table holds the number of a cell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Link<'t>(&'t AtomicU32);
+
+impl Link<'_> {
+    /// Puts another cell, whose key has the same hash, in the place of this one. One store for readers. The caller has held the
+    /// shard's lock since the search.
+    #[inline]
+    pub(super) fn replace(self, new: u32) {
+        self.0.store(new, Ordering::Release);
+    }
+}
+
 /// How a search of one bucket ended without success.
-enum Missed {
+pub(super) enum Missed {
     /// Nobody who wanted this bucket is in another.
     Last,
     Overflowed,
@@ -46,15 +67,16 @@ use Missed::{Last, Overflowed};
 impl Bucket {
     /// The first slot whose cell `check` accepts.
     #[inline]
-    fn search<R>(&self, tag: u8, check: impl Fn(u32) -> Option<R>) -> Result<(u32, R), Missed> {
+    fn search<R>(&self, tag: u8, check: impl Fn(u32) -> Option<R>) -> Result<Hit<'_, R>, Missed> {
         let mut matches = self.matches(tag);
         while matches.any() {
             let slot = matches.slot();
-            let id = self.ids[slot].load(Ordering::Acquire);
+            let link = &self.ids[slot];
+            let id = link.load(Ordering::Acquire);
             // 0: free, or not yet or no longer taken.
             if id != 0 {
                 if let Some(found) = check(id) {
-                    return Ok((slot as u32, found));
+                    return Ok(Hit { slot: slot as u32, link: Link(link), found });
                 }
             }
             matches = matches.without_first();
@@ -304,10 +326,20 @@ impl Table {
         prefetch(self.home_bucket(self.home(hash)));
     }
 
-    /// As [`Table::find`], in the home bucket alone.
+    /// As [`Table::find`], in the home bucket alone. If there is nothing, tells whether that is the last word.
     #[inline]
-    pub(crate) fn glance<R>(&self, hash: u32, check: impl Fn(u32) -> Option<R>) -> Option<R> {
-        self.home_bucket(self.home(hash)).search(tag(hash), check).ok().map(|(_, found)| found)
+    pub(super) fn glance<R>(&self, hash: u32, check: impl Fn(u32) -> Option<R>) -> Result<R, Missed> {
+        self.peek(hash, check).map(|(_, found)| found)
+    }
+
+    /// As [`Table::glance`], and says where the cell is.
+    #[inline]
+    pub(super) fn peek<R>(
+        &self,
+        hash: u32,
+        check: impl Fn(u32) -> Option<R>,
+    ) -> Result<(Link<'_>, R), Missed> {
+        self.home_bucket(self.home(hash)).search(tag(hash), check).map(|hit| (hit.link, hit.found))
     }
 
     /// Calls `check` with each cell that may hold the key until it returns something.
@@ -321,7 +353,7 @@ impl Table {
     pub(crate) fn locate<R>(&self, hash: u32, check: impl Fn(u32) -> Option<R>) -> Option<(Place, R)> {
         let home = self.home(hash);
         match self.home_bucket(home).search(tag(hash), &check) {
-            Ok((slot, found)) => Some((Place { bucket: home as u32, slot }, found)),
+            Ok(hit) => Some((Place { bucket: home as u32, slot: hit.slot }, hit.found)),
             Err(Last) => None,
             Err(Overflowed) => self.locate_further(hash, check),
         }
@@ -334,7 +366,7 @@ impl Table {
         for _ in 1..self.buckets.len() {
             index = self.next(index);
             match self.buckets[index].search(tag(hash), &check) {
-                Ok((slot, found)) => return Some((Place { bucket: index as u32, slot }, found)),
+                Ok(hit) => return Some((Place { bucket: index as u32, slot: hit.slot }, hit.found)),
                 Err(Last) => return None,
                 Err(Overflowed) => {}
             }
@@ -396,13 +428,14 @@ impl Table {
         self.buckets[place.bucket as usize].ids[place.slot as usize].store(new, Ordering::Release);
     }
 
-    /// Calls `f` with each cell of one bucket.
+    /// Calls `f` with each cell of one bucket, which `f` may remove. The caller holds the shard's lock, or has the table
+    /// to itself.
     pub(crate) fn for_each_in(&self, bucket: usize, mut f: impl FnMut(u32)) {
-        for id in &self.buckets[bucket].ids {
-            let id = id.load(Ordering::Acquire);
-            if id != 0 {
-                f(id);
-            }
+        let bucket = &self.buckets[bucket];
+        let mut taken = bucket.tags[1].load(Ordering::Relaxed) >> TAKEN & ((1 << SLOTS) - 1);
+        while taken != 0 {
+            f(bucket.ids[taken.trailing_zeros() as usize].load(Ordering::Relaxed));
+            taken &= taken - 1;
         }
     }
 

@@ -1,7 +1,7 @@
 //! A shard under its lock: deadlines, and the wheel that keeps their order.
 
 use super::locked::{Ends, Locked};
-use super::times::{Times, TimesTable};
+use super::times::{Side, Times};
 use super::wheel::{Step, Wheel};
 use crate::sync::Ordering;
 
@@ -11,14 +11,18 @@ impl<'s, K, V> Locked<'s, K, V> {
     pub(super) fn date(&mut self, id: u32, ends: Ends) {
         let shard = self.shard;
         if ends.deadline != 0 || ends.idle != 0 {
-            let times = shard.times.get_or_init(|| Box::new(TimesTable::new())).get_or_create(id);
+            let times = shard.times.get_or_init(|| Box::new(Side::new())).get_or_create(id);
             times.set(ends.deadline, ends.idle);
             let wheel = self.state.wheel.get_or_insert_with(|| Box::new(Wheel::new()));
-            wheel.schedule(id, times.end());
+            wheel.schedule(id, shard.leaves(times.end()));
             shard.set_timed();
         } else if let Some(times) = shard.times(id) {
             times.set(0, 0);
             self.cancel(id);
+        }
+        if ends.due != 0 {
+            let renewals = shard.renewals.get_or_init(|| Box::new(Side::new()));
+            renewals.get_or_create(id).set(ends.due, ends.cost);
         }
     }
 
@@ -28,12 +32,12 @@ impl<'s, K, V> Locked<'s, K, V> {
         if deadline == 0 && shard.times(id).is_none() {
             return;
         }
-        let times = shard.times.get_or_init(|| Box::new(TimesTable::new())).get_or_create(id);
+        let times = shard.times.get_or_init(|| Box::new(Side::new())).get_or_create(id);
         times.deadline.store(deadline, Ordering::Relaxed);
         let wheel = self.state.wheel.get_or_insert_with(|| Box::new(Wheel::new()));
         match times.end() {
             0 => wheel.cancel(id),
-            end => wheel.schedule(id, end),
+            end => wheel.schedule(id, shard.leaves(end)),
         }
         shard.set_timed();
         // After the deadline, so that a hit that sees the one sees the other: header.rs.
@@ -43,7 +47,7 @@ impl<'s, K, V> Locked<'s, K, V> {
     /// Whether a cell that was linked once is still there, and dead by now.
     pub(crate) fn is_overdue(&self, id: u32, now: u64) -> bool {
         self.state.wheel.as_ref().is_some_and(|wheel| wheel.holds(id))
-            && self.shard.times(id).is_some_and(|times| times.expired(now))
+            && self.shard.times(id).is_some_and(|times| times.expired(now.saturating_sub(self.shard.grace)))
     }
 
     #[cold]
@@ -57,7 +61,7 @@ impl<'s, K, V> Locked<'s, K, V> {
     pub(crate) fn next_timer(&mut self, now: u64) -> Step {
         let shard = self.shard;
         let Some(wheel) = &mut self.state.wheel else { return Step::Idle };
-        wheel.step(now, |id| shard.times(id).map_or(0, Times::end))
+        wheel.step(now, |id| shard.times(id).map_or(0, |times| shard.leaves(times.end())))
     }
 
     /// Puts the timers right if the clock has gone back. Cost: proportional to their number.
@@ -72,7 +76,7 @@ impl<'s, K, V> Locked<'s, K, V> {
         for id in ids {
             let end = shard.times(id).map_or(0, Times::end);
             if end != 0 {
-                wheel.schedule(id, end);
+                wheel.schedule(id, shard.leaves(end));
             }
         }
     }

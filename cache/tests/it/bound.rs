@@ -359,6 +359,15 @@ fn bad_configurations_are_typed_errors() {
     assert_eq!(both.err(), Some(BuildError::TwoBounds));
     assert_eq!(B::builder().max_weight(1).build().err(), Some(BuildError::NoWeigher));
     assert_eq!(B::builder().weigher(|_, _| 1).build().err(), Some(BuildError::NoMaxWeight));
+    let size_aware = B::builder().max_capacity(1).admission(millpond_cache::Admission::SizeAware).build();
+    assert_eq!(size_aware.err(), Some(BuildError::AdmissionNeedsWeigher));
+    let both = B::builder()
+        .max_weight(1)
+        .weigher(|_, _| 1)
+        .admission(millpond_cache::Admission::SizeAware)
+        .eviction_policy(millpond_cache::EvictionPolicy::Lru)
+        .build();
+    assert_eq!(both.err(), Some(BuildError::AdmissionUnderLru));
     for shards in [0, 3, 1 << 17] {
         assert_eq!(B::builder().shards(shards).build().err(), Some(BuildError::Shards(shards)));
     }

@@ -13,27 +13,7 @@ use futures::channel::oneshot;
 use futures::executor::block_on;
 use millpond_cache::Cache;
 
-use crate::support::{Census, Counted, Random, watchdog};
-
-/// Counts how often it was woken.
-#[derive(Default)]
-struct Alarm(AtomicU64);
-
-impl Wake for Alarm {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-impl Alarm {
-    fn rings(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-fn poll<F: Future + ?Sized>(future: &mut Pin<Box<F>>, alarm: &Arc<Alarm>) -> Poll<F::Output> {
-    future.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(alarm))))
-}
+use crate::support::{Alarm, Census, Counted, Random, poll, watchdog};
 
 /// A name, what is done to key 1 while it is loaded, and what is in the cache then.
 type Overtaker = (&'static str, fn(&Cache<u64, u64>), Option<u64>);

@@ -10,7 +10,7 @@ use millpond_cache::compute::Op;
 use millpond_cache::{Cache, ManualClock};
 use parking_lot::Mutex;
 
-use crate::support::{Census, Key, Place, Value, called, defuse, set_fuse, watchdog};
+use crate::support::{Census, Key, Place, Rule, Value, called, defuse, set_fuse, watchdog};
 
 type Pairs = Cache<Key, Value>;
 
@@ -33,10 +33,10 @@ impl Setup {
             .max_weight(10)
             .weigher(|_, value: &Value| {
                 called(Place::Weigher);
-                (value.0 % 3) as u32
+                if value.0 < 5_000 { (value.0 % 3) as u32 } else { 11 }
             })
             .shards(shards)
-            .time_to_live(Duration::from_secs(100))
+            .expire_after(Rule)
             .clock(Arc::clone(&clock))
             .record_stats()
             .eviction_listener(move |_, value: &Value, _| {
@@ -127,8 +127,41 @@ impl Setup {
                 };
                 drop(self.cache.entry(key).or_insert_with_if(load, |old| old.0 % 2 == 0));
             }
-            88 => self.cache.invalidate_all(),
-            89 => self.cache.run_pending_tasks(),
+            88..92 => {
+                let key = self.key(id % 3);
+                self.cache.set_expires_after(&key, Duration::from_secs(step - 87));
+                drop(self.cache.remove_entry(&self.key(step % 2)));
+            }
+            92..95 => {
+                let (key, value) = (self.key(id % 3), self.value());
+                let load = async {
+                    called(Place::Loader);
+                    value
+                };
+                let load = self.cache.entry(key).or_insert_with_if_async(load, |_| {
+                    called(Place::Predicate);
+                    true
+                });
+                drop(futures::executor::block_on(load));
+            }
+            95 => {
+                self.cache.invalidate_if(|key, _| {
+                    called(Place::Predicate);
+                    key.0 % 2 == 0
+                });
+            }
+            96..100 => {
+                // Heavier than the cache.
+                let (key, value) = (self.key(id % 3), Value::new(5_000 + step, &self.values));
+                match step {
+                    96 => self.cache.insert(key, value),
+                    97 => drop(self.cache.get_or_insert_with(key, || value)),
+                    98 => drop(self.cache.entry(key).or_insert_with_if(|| value, |_| true)),
+                    _ => drop(self.cache.entry(key).and_upsert_with(|_| value.clone())),
+                }
+            }
+            100 => self.cache.invalidate_all(),
+            101 => self.cache.run_pending_tasks(),
             _ => return false,
         }
         true
@@ -211,9 +244,11 @@ fn b19_panics_in_drop() {
 }
 
 #[test]
-fn b20_panics_in_weigher_listener_and_loader() {
+fn b20_panics_in_weigher_rule_predicate_loader_and_listener() {
     watchdog(60, || {
         inject(Place::Weigher);
+        inject(Place::Expiry);
+        inject(Place::Predicate);
         inject(Place::Loader);
         inject(Place::Listener);
     });

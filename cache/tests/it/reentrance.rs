@@ -9,7 +9,7 @@ use futures::FutureExt;
 use millpond_cache::compute::{Entry, Op};
 use millpond_cache::{Cache, ManualClock};
 
-use crate::support::{Census, Key, Place, Value, called, clear_hook, set_hook, watchdog};
+use crate::support::{Census, Key, Place, Rule, Value, called, clear_hook, set_hook, watchdog};
 
 type Pairs = Cache<Key, Value>;
 type NamedCall = (&'static str, fn(&Pairs, &Census));
@@ -22,7 +22,7 @@ fn pairs(clock: &Arc<ManualClock>) -> Pairs {
             (value.0 % 3) as u32
         })
         .shards(2)
-        .time_to_live(Duration::from_secs(100))
+        .expire_after(Rule)
         .clock(Arc::clone(clock))
         .record_stats()
         .eviction_listener(|_, _, _| called(Place::Listener))
@@ -68,6 +68,46 @@ fn calls() -> Vec<NamedCall> {
         ("or_insert_with_if", |c, n| {
             drop(c.entry(Key::new(905, n)).or_insert_with_if(|| Value::new(10, n), |old| old.0 > 5));
         }),
+        ("or_insert", |c, n| drop(c.entry(Key::new(906, n)).or_insert(Value::new(11, n)))),
+        ("or_try_insert_with", |c, n| {
+            drop(c.entry(Key::new(907, n)).or_try_insert_with(|| Err::<Value, _>("no")));
+        }),
+        ("or_insert_with_if_async", |c, n| {
+            let load = async { Value::new(12, n) };
+            let load = c.entry(Key::new(908, n)).or_insert_with_if_async(load, |old| old.0 > 5);
+            drop(load.now_or_never().expect("nothing to wait for"));
+        }),
+        ("try_compute", |c, n| {
+            drop(c.entry(Key::new(909, n)).and_try_compute_with(|_| Err::<Op<Value>, _>("no")));
+        }),
+        ("try_compute_async", |c, n| {
+            let compute = c
+                .entry(Key::new(910, n))
+                .and_try_compute_with_async(|_| async { Ok::<_, ()>(Op::Put(Value::new(13, n))) });
+            drop(compute.now_or_never().expect("nothing to wait for"));
+        }),
+        ("a load that is dropped", |c, n| {
+            let load = c.get_or_insert_with_async(Key::new(911, n), std::future::pending());
+            assert!(load.now_or_never().is_none());
+        }),
+        ("try_get_or_insert_with_ttl", |c, n| {
+            let load = || Ok::<_, ()>((Value::new(14, n), Some(Duration::from_secs(1))));
+            drop(c.try_get_or_insert_with_ttl(Key::new(912, n), load));
+        }),
+        ("remove_entry", |c, n| drop(c.remove_entry(&Key::new(1, n)))),
+        ("invalidate_if", |c, _| assert!(c.invalidate_if(|k, _| k.0 % 2 == 0) < 1_000)),
+        ("retain", |c, _| c.retain(|k, _| k.0 % 2 == 0)),
+        ("extend", |c, n| {
+            c.extend([(Key::new(1, n), Value::new(1, n)), (Key::new(913, n), Value::new(2, n))])
+        }),
+        ("expires_after", |c, n| {
+            let left = c.expires_after(&Key::new(1, n));
+            assert!(left.is_none_or(|left| left <= Duration::from_secs(200)));
+        }),
+        ("set_expires_after", |c, n| {
+            c.set_expires_after(&Key::new(1, n), Duration::from_secs(200));
+            c.set_expires_after(&Key::new(3, n), Duration::ZERO);
+        }),
         ("iter", |c, _| assert!(c.iter().all(|(k, v)| k.0 < 1_000 && v.0 < 1_000))),
         ("run_pending_tasks", |c, _| c.run_pending_tasks()),
         ("figures", |c, _| drop((c.entry_count(), c.weighted_size(), c.stats(), format!("{c:?}")))),
@@ -111,6 +151,19 @@ fn script(c: &Pairs, n: &Census, clock: &ManualClock) {
         }
     }
     drop(c.iter().collect::<Vec<_>>());
+    c.invalidate_if(|key, _| {
+        called(Place::Predicate);
+        key.0 % 5 == 0
+    });
+    drop(c.remove_entry(&Key::new(4, n)));
+    let replaced = c.entry(Key::new(6, n)).or_insert_with_if(
+        || Value::new(6, n),
+        |_| {
+            called(Place::Predicate);
+            true
+        },
+    );
+    drop(replaced);
     clock.advance(Duration::from_secs(100));
     c.run_pending_tasks();
     for id in 0..6 {
@@ -130,6 +183,8 @@ fn b01_every_call_from_every_callback() {
             Place::DropKey,
             Place::DropValue,
             Place::Weigher,
+            Place::Expiry,
+            Place::Predicate,
             Place::Listener,
             Place::Loader,
         ];

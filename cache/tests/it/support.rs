@@ -2,10 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::DefaultHasher;
+use std::future::Future;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,6 +41,26 @@ pub(crate) fn eventually(holds: impl Fn() -> bool) {
         assert!(began.elapsed() < Duration::from_secs(scaled(10, 1_000)), "never came true");
         thread::yield_now();
     }
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+pub(crate) struct Alarm(AtomicU64);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Alarm {
+    pub(crate) fn rings(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+pub(crate) fn poll<F: Future + ?Sized>(future: &mut Pin<Box<F>>, alarm: &Arc<Alarm>) -> Poll<F::Output> {
+    future.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(alarm))))
 }
 
 /// xorshift64*: small, repeatable, good enough to choose operations.
@@ -129,6 +152,8 @@ pub(crate) enum Place {
     DropKey,
     DropValue,
     Weigher,
+    Expiry,
+    Predicate,
     Listener,
     Loader,
 }
@@ -160,6 +185,13 @@ pub(crate) fn defuse() -> bool {
     FUSE.take().is_some()
 }
 
+/// Runs `hook` without the fuse: its calls do not count.
+pub(crate) fn unfused(hook: impl FnOnce()) {
+    let fuse = FUSE.take();
+    hook();
+    FUSE.set(fuse);
+}
+
 /// To be called by user code of all kinds.
 pub(crate) fn called(place: Place) {
     if let Some((fused, left)) = FUSE.get()
@@ -182,6 +214,26 @@ pub(crate) fn called(place: Place) {
         }
         let _put_back = PutBack(HOOK.with_borrow_mut(Option::take));
         hook();
+    }
+}
+
+/// Ends every life 100 seconds after the last write; each call can be hooked and fused.
+pub(crate) struct Rule;
+
+impl millpond_cache::Expiry<Key, Value> for Rule {
+    fn expire_after_create(&self, _: &Key, _: &Value) -> Option<Duration> {
+        called(Place::Expiry);
+        Some(Duration::from_secs(100))
+    }
+
+    fn expire_after_read(&self, _: &Key, _: &Value, _: Option<Duration>) -> Option<Duration> {
+        called(Place::Expiry);
+        None
+    }
+
+    fn expire_after_update(&self, _: &Key, _: &Value, _: Option<Duration>) -> Option<Duration> {
+        called(Place::Expiry);
+        Some(Duration::from_secs(100))
     }
 }
 

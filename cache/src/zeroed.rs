@@ -1,11 +1,11 @@
-//! A slice of zeroed values that the allocator need not write.
+//! A slice of zeroed values that the allocator need not write: tables and sketches.
 //!
 //! A large block of zeroed memory costs nothing until it is touched, because the system maps it when it is. Rust's allocator
 //! passes that on only up to an alignment of 16: for a type of 64 it would write all of the block, and a table of 20 MB
 //! stopped an insert for 6 ms. So a little more is asked for, and the slice begins at the first place that is aligned.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 /// Up to here a block comes zeroed for free.
@@ -58,6 +58,15 @@ impl<T> Deref for Zeroed<T> {
     fn deref(&self) -> &[T] {
         // SAFETY: the invariant; aligned by the padding, and zero bytes were promised to be valid.
         unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.len) }
+    }
+}
+
+impl<T> DerefMut for Zeroed<T> {
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: zeroed")]
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as above, and the values are ours alone.
+        unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.len) }
     }
 }
 
