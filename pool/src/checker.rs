@@ -7,12 +7,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::contain;
 use crate::event::Event;
 use crate::inner::{Held, Inner, Job};
 use crate::manager::Manager;
+use crate::rt::timeout;
 
 /// A check that takes longer than this is not counted on: those who wait get other chances beside it.
 const PATIENCE: Duration = Duration::from_millis(50);

@@ -271,7 +271,7 @@ impl<T> Shelf<T> {
     }
 }
 
-#[cfg(all(test, not(millpond_loom)))]
+#[cfg(all(test, not(any(millpond_loom, millpond_shuttle))))]
 mod tests {
     use super::*;
 

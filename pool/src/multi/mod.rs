@@ -48,7 +48,7 @@ use crate::config::Config;
 use crate::error::{BuildError, Error, Step};
 use crate::manager::Manager;
 use crate::pool::Pool;
-use crate::rt::Rt;
+use crate::rt::{Rt, timeout};
 
 pub use balance::Balance;
 pub use route::{Route, RouteError, Routed};
@@ -364,7 +364,7 @@ impl<M: Manager> MultiTarget<M> {
         let limit = route.request.timeout.unwrap_or(shared.config.acquire_timeout);
         let mut members = shared.members();
         if members.is_empty() && shared.resolver.is_some() {
-            let resolving = shared.rt.enter(|| tokio::time::timeout(limit, check::resolve(shared)));
+            let resolving = shared.rt.enter(|| timeout(limit, check::resolve(shared)));
             let _known_now = resolving.await;
             members = shared.members();
         }
