@@ -176,11 +176,14 @@ fn schedules_of_a_close() {
             for task in tasks {
                 task.await.expect("no task panics");
             }
-            while counts.live.load(Ordering::Relaxed) > 0 {
+            // What was being opened at the close is ended by its opener, after the close.
+            let left = || {
+                let status = pool.stats().status;
+                status.total() - status.opening + counts.live.load(Ordering::Relaxed)
+            };
+            while left() > 0 {
                 yield_now().await;
             }
-            let status = pool.stats().status;
-            assert_eq!(status.total() - status.opening, 0, "{status:?}");
         });
     });
 }
