@@ -35,7 +35,7 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
     }
 
     #[inline(never)]
-    fn get_found<'g>(
+    pub(super) fn get_found<'g>(
         &'g self,
         pin: &'g Pinned,
         shard: &'g Shard<K, V>,
@@ -64,7 +64,7 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
     }
 
     #[inline]
-    fn get_nothing<'g>(&self, pin: &Pinned) -> Option<&'g V> {
+    pub(super) fn get_nothing<'g>(&self, pin: &Pinned) -> Option<&'g V> {
         if let Some(counters) = &self.counters {
             counters.add(pin.stripe(), Counter::Misses, 1);
         }
@@ -87,24 +87,28 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
     /// Whether the entry lives now; a use moves its idle deadline if it has one.
     #[inline]
     fn alive_on_read(&self, shard: &Shard<K, V>, found: Found<'_, K, V>, is_use: bool) -> bool {
-        let times = shard.times(found.id);
-        if times.is_none() && self.freshness.refresh.is_none() {
-            return true;
-        }
-        let now = self.ticks.now();
-        if let Some(times) = times {
-            if times.expired(now) {
-                return false;
+        let Some(times) = shard.times(found.id) else {
+            if is_use {
+                if let Some(refresh) = &self.freshness.refresh {
+                    refresh_after_read(refresh, shard, found, self.ticks.now());
+                }
             }
-            if is_use && self.time_to_idle != 0 {
+            return true;
+        };
+        let now = self.ticks.now();
+        if times.expired(now) {
+            return false;
+        }
+        if is_use {
+            if self.time_to_idle != 0 {
                 times.extend_idle(now.saturating_add(self.time_to_idle), self.time_to_idle / 64);
             }
-            if let Some(expiry) = self.expiry.as_ref().filter(|_| is_use) {
+            if let Some(expiry) = &self.expiry {
                 self.ask_after_read(&**expiry, times, found.node, now);
             }
-        }
-        if let Some(refresh) = self.freshness.refresh.as_ref().filter(|_| is_use) {
-            refresh_after_read(refresh, shard, found, now);
+            if let Some(refresh) = &self.freshness.refresh {
+                refresh_after_read(refresh, shard, found, now);
+            }
         }
         true
     }
