@@ -406,7 +406,7 @@ fn finish(locked: Locked<'_, u64, u64>) {
 
 /// A shard whose first table is exactly full.
 fn full_shard() -> Arc<Shard<u64, u64>> {
-    let shard = Arc::new(Shard::new(u64::MAX, false, 1));
+    let shard = Arc::new(Shard::new(u64::MAX, false, false, 1, crate::policy::Kind::TinyLfu));
     for key in KEYS {
         let mut locked = shard.lock();
         admit(&mut locked, key, key);

@@ -22,7 +22,7 @@ pub(crate) mod budget;
 mod claim;
 pub(crate) mod clear;
 mod compute;
-mod expire;
+pub(crate) mod expire;
 mod held;
 pub(crate) mod janitors;
 pub(crate) mod load;
@@ -50,6 +50,7 @@ use crate::expiry::Expiry;
 use crate::freshness::Freshness;
 use crate::listener::Listener;
 use crate::notifications::Outbox;
+use crate::policy::Marks;
 use crate::stats::Counters;
 use crate::store::shards::Shards;
 
@@ -71,9 +72,13 @@ pub(crate) struct Core<K, V, S> {
     pub(crate) outbox: Option<Box<dyn Outbox<K, V>>>,
     pub(crate) counters: Option<Counters>,
     pub(crate) ticks: Ticks,
-    /// Ticks; 0 = off.
+    /// Ticks, or [`OFF`](expire::OFF).
     pub(crate) time_to_live: u64,
     pub(crate) time_to_idle: u64,
+    /// What must be left of an idle time so that a hit need not move its end.
+    pub(crate) idle_left: u64,
+    /// How hits mark entries, for those that come after.
+    pub(crate) marks: Marks,
     /// The part of the time to live that chance may take away; 0 = none.
     pub(crate) jitter: f64,
     /// The user's rule. With one, every entry has a deadline, [`FAR`](crate::store::times::FAR) if it never ends, so that each hit

@@ -21,6 +21,7 @@ pub(crate) mod shard;
 pub(crate) mod shards;
 pub(crate) mod swap;
 pub(crate) mod table;
+mod tagged;
 pub(crate) mod tags;
 mod timers;
 pub(crate) mod times;

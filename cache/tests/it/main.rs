@@ -9,6 +9,7 @@ mod bound;
 mod bugs;
 mod bulk;
 mod clear;
+mod clock;
 mod compute;
 mod compute_async;
 mod drops;
