@@ -12,14 +12,14 @@
 //! - [`load`]: one load per key at a time; [`held`]: for longer than the call that began it.
 //! - [`renew`]: values that are loaded again before they end.
 //! - [`stale`]: old values for loads that fail.
-//! - [`tags`](self::tags): entries removed together; [`claim`]: for loads in flight.
+//! - [`tags`](self::tags): entries removed together.
+//! - `snapshot`: what is saved of entries, and how they are put back.
 //! - [`compute`]: read, decide, write as one step, with the decision outside the lock.
 //!
 //! **Locks.** A shard's lock, then that shard's flights; never two shards at once. Under them runs no user code but
 //! `K: Eq`; hashing, weighing and allocation of the value happen before, listeners and drops after.
 
 pub(crate) mod budget;
-mod claim;
 pub(crate) mod clear;
 mod compute;
 pub(crate) mod expire;
@@ -31,6 +31,8 @@ mod plain;
 mod read;
 mod renew;
 pub(crate) mod resize;
+#[cfg(feature = "snapshot")]
+pub(crate) mod snapshot;
 mod stale;
 pub(crate) mod tags;
 pub(crate) mod write;
@@ -40,10 +42,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use budget::Budget;
-use claim::TagLoads;
 use clear::Waiting;
 use janitors::Janitors;
 use load::Flights;
+use tags::TagLoads;
 
 use crate::clock::Ticks;
 use crate::expiry::Expiry;

@@ -183,7 +183,12 @@ where
         let mut left = None;
         if stays && fits {
             let fresh = Fresh { hash, key, value: stored, weight, ends };
-            core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            let tags = old.map_or_else(Vec::new, |old| locked.tags_of(old.id));
+            let linked = core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            if let (Some(id), false) = (linked, tags.is_empty()) {
+                // The same entry, only newer.
+                locked.attach_tags(id, &tags);
+            }
         } else {
             if let Some(old) = old.filter(|_| stays) {
                 // Heavier than the whole cache: as for other writes, the old value goes.

@@ -38,6 +38,8 @@ mod quota;
 mod random;
 mod region;
 mod resize;
+#[cfg(feature = "snapshot")]
+mod restore;
 mod sketch;
 mod state;
 #[cfg(test)]
@@ -49,4 +51,6 @@ pub use entries::Entries;
 pub use header::{Header, Mark, Marks, Seen};
 pub use kind::Kind;
 pub(crate) use random::Random;
+#[cfg(feature = "snapshot")]
+pub(crate) use restore::PLACES;
 pub use state::{Config, Policy};

@@ -37,6 +37,8 @@ mod removal;
 mod resize;
 #[cfg(millpond_shuttle)]
 mod schedules;
+#[cfg(feature = "snapshot")]
+mod snapshot;
 mod stale;
 mod stats;
 mod stress;
