@@ -33,6 +33,7 @@
 //! - Weights in bytes for common types: [`weighers`].
 //! - [`RemovalCause`], [`Stats`]: what left, what was counted. [`Notifications`]: what left, on another thread or in a task.
 //! - Entries removed together, by tag: [`Cache::insert_with_tags`], [`Cache::invalidate_tag`].
+//! - With the feature `serde`: `CacheConfig`, settings from a file.
 //! - With the feature `snapshot`: `Cache::save_snapshot`, `Cache::load_snapshot`, so that a restart is a warm one.
 //! - [`Expiry`], [`Cache::set_expires_after`]: a life of its own for each entry.
 //! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
@@ -46,6 +47,8 @@ mod cache;
 mod capacity;
 mod clock;
 pub mod compute;
+#[cfg(feature = "serde")]
+mod config;
 mod core;
 #[cfg(feature = "tokio")]
 mod detached;
@@ -87,6 +90,8 @@ pub use crate::batch::BatchLoader;
 pub use crate::builder::CacheBuilder;
 pub use crate::cache::Cache;
 pub use crate::clock::{Clock, ManualClock};
+#[cfg(feature = "serde")]
+pub use crate::config::CacheConfig;
 pub use crate::entry::EntrySelector;
 pub use crate::error::BuildError;
 pub use crate::eviction::{Admission, EvictionPolicy};

@@ -10,6 +10,8 @@ mod bulk;
 mod clear;
 mod compute;
 mod compute_async;
+#[cfg(feature = "serde")]
+mod config;
 mod drops;
 mod expiry;
 mod expiry_rule;
