@@ -26,6 +26,7 @@
 //! - Loading: [`Cache::get_or_insert_with`] and its fallible and async twins.
 //! - Loaders that find nothing: [`Cache::optionally_get_with`]; loaders that fail:
 //!   [`CacheBuilder::stale_if_error`].
+//! - Values that are loaded again while the old ones are served: [`CacheBuilder::refresh_after`], [`Refresh`].
 //! - Many keys at once: [`Cache::get_all`], and [`Cache::get_many_with`] with one load for what is missing.
 //! - With the feature `tokio`: [`BatchLoader`], which gathers single misses into bulk loads, and loads that outlive their
 //!   caller, [`Cache::get_or_insert_with_detached`].
@@ -73,6 +74,8 @@ mod pin;
 pub mod policy;
 mod prefetch;
 mod reclaim;
+mod refresh;
+mod refresher;
 mod rejected;
 mod removal;
 #[cfg(feature = "snapshot")]
@@ -93,12 +96,14 @@ pub use crate::clock::{Clock, ManualClock};
 #[cfg(feature = "serde")]
 pub use crate::config::CacheConfig;
 pub use crate::entry::EntrySelector;
-pub use crate::error::BuildError;
+pub use crate::error::{BuildError, ResizeError};
 pub use crate::eviction::{Admission, EvictionPolicy};
 pub use crate::expiry::Expiry;
 pub use crate::iter::Iter;
 pub use crate::notifications::{Notifications, Removal, WhenFull};
 pub use crate::pin::PinGuard;
+pub use crate::refresh::Refresh;
+pub use crate::refresher::RefreshJob;
 pub use crate::rejected::Rejected;
 pub use crate::removal::RemovalCause;
 #[cfg(feature = "snapshot")]

@@ -27,9 +27,12 @@ pub(crate) enum Counter {
     Cleared,
     ListenerPanics,
     StaleServed,
+    Refreshes,
+    RefreshFailures,
+    RefreshesDiscarded,
 }
 
-const COUNTERS: usize = 12;
+const COUNTERS: usize = 15;
 
 impl Counter {
     pub(crate) fn removal(cause: RemovalCause) -> Self {
@@ -105,6 +108,9 @@ impl Counters {
             cleared: self.sum(Counter::Cleared),
             listener_panics: self.sum(Counter::ListenerPanics),
             stale_served: self.sum(Counter::StaleServed),
+            refreshes: self.sum(Counter::Refreshes),
+            refresh_failures: self.sum(Counter::RefreshFailures),
+            refreshes_discarded: self.sum(Counter::RefreshesDiscarded),
         }
     }
 }
@@ -128,6 +134,9 @@ pub struct Stats {
     cleared: u64,
     listener_panics: u64,
     stale_served: u64,
+    refreshes: u64,
+    refresh_failures: u64,
+    refreshes_discarded: u64,
 }
 
 impl Stats {
@@ -208,6 +217,24 @@ impl Stats {
     #[must_use]
     pub fn stale_served(&self) -> u64 {
         self.stale_served
+    }
+
+    /// Refreshes whose value was stored. They count as loads, too.
+    #[must_use]
+    pub fn refreshes(&self) -> u64 {
+        self.refreshes
+    }
+
+    /// Refreshes that failed, panicked or were dropped before they ended. The first of these count as failed loads, too.
+    #[must_use]
+    pub fn refresh_failures(&self) -> u64 {
+        self.refresh_failures
+    }
+
+    /// Refreshes whose value was not stored, because the entry was written or removed meanwhile. They count as loads, too.
+    #[must_use]
+    pub fn refreshes_discarded(&self) -> u64 {
+        self.refreshes_discarded
     }
 
     /// Calls of the eviction listener that panicked.

@@ -8,7 +8,9 @@
 //! - [`maintain`]: removal of the expired, reclamation, invariants.
 //! - [`janitors`]: what ends with the cache.
 //! - [`clear`]: everything at once.
+//! - [`resize`]: another bound at run time.
 //! - [`load`]: one load per key at a time; [`held`]: for longer than the call that began it.
+//! - [`renew`]: values that are loaded again before they end.
 //! - [`stale`]: old values for loads that fail.
 //! - [`tags`](self::tags): entries removed together.
 //! - `snapshot`: what is saved of entries, and how they are put back.
@@ -20,13 +22,15 @@
 pub(crate) mod budget;
 pub(crate) mod clear;
 mod compute;
-mod expire;
+pub(crate) mod expire;
 mod held;
 pub(crate) mod janitors;
 pub(crate) mod load;
 mod maintain;
 mod plain;
 mod read;
+mod renew;
+pub(crate) mod resize;
 #[cfg(feature = "snapshot")]
 pub(crate) mod snapshot;
 mod stale;
@@ -48,6 +52,7 @@ use crate::expiry::Expiry;
 use crate::freshness::Freshness;
 use crate::listener::Listener;
 use crate::notifications::Outbox;
+use crate::policy::Marks;
 use crate::stats::Counters;
 use crate::store::shards::Shards;
 
@@ -69,15 +74,19 @@ pub(crate) struct Core<K, V, S> {
     pub(crate) outbox: Option<Box<dyn Outbox<K, V>>>,
     pub(crate) counters: Option<Counters>,
     pub(crate) ticks: Ticks,
-    /// Ticks; 0 = off.
+    /// Ticks, or [`OFF`](expire::OFF).
     pub(crate) time_to_live: u64,
     pub(crate) time_to_idle: u64,
+    /// What must be left of an idle time so that a hit need not move its end.
+    pub(crate) idle_left: u64,
+    /// How hits mark entries, for those that come after.
+    pub(crate) marks: Marks,
     /// The part of the time to live that chance may take away; 0 = none.
     pub(crate) jitter: f64,
     /// The user's rule. With one, every entry has a deadline, [`FAR`](crate::store::times::FAR) if it never ends, so that each hit
     /// asks the rule.
     pub(crate) expiry: Option<Box<dyn Expiry<K, V>>>,
-    pub(crate) freshness: Freshness<V>,
+    pub(crate) freshness: Freshness<K, V>,
     /// Whether a read has shortened a life: its timer is too late then.
     pub(crate) shortened: AtomicBool,
     pub(crate) name: Option<Box<str>>,

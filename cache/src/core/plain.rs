@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hash};
 use super::write::Fresh;
 use super::{Core, KeyHash};
 use crate::store::locked::{Ends, Locked};
-use crate::store::swap::Swap;
+use crate::store::swap::Peek;
 
 impl<K, V, S> Core<K, V, S>
 where
@@ -24,10 +24,16 @@ where
             drop(locked);
             return self.insert_general(hash, key, value);
         }
-        match locked.swap(hash.part(), key, value) {
-            Swap::Done => {}
-            Swap::Absent(key, value) => self.add_plain(locked, hash, key, value),
-            Swap::Unsure(key, value) => {
+        // Key and value stay with us while keys are compared: they must not be dropped under the lock if that panics.
+        match locked.peek(hash.part(), &key) {
+            Peek::Held(link, old) => {
+                if let Err((key, value)) = locked.swap(link, old, key, value) {
+                    drop(locked);
+                    self.insert_general(hash, key, value);
+                }
+            }
+            Peek::Absent => self.add_plain(locked, hash, key, value),
+            Peek::Unsure => {
                 drop(locked);
                 self.insert_general(hash, key, value);
             }

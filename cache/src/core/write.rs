@@ -89,7 +89,7 @@ impl<K, V, S> Core<K, V, S> {
     }
 
     /// Notes an entry that was taken for its room. If it was dead already, that is what it died of.
-    fn note_evicted(&self, locked: &Locked<'_, K, V>, removed: &mut Removed, id: u32) {
+    pub(super) fn note_evicted(&self, locked: &Locked<'_, K, V>, removed: &mut Removed, id: u32) {
         if self.watched() {
             removed
                 .push(id, if self.expired(locked, id) { RemovalCause::Expired } else { RemovalCause::Size });
@@ -170,7 +170,16 @@ impl<K, V, S> Core<K, V, S> {
                     self.note_evicted(&locked, &mut removed, id);
                 }
                 let aftermath = locked.finish();
+                // No room is held while user code runs, which might wait for somebody who waits for that room.
+                let held = std::mem::take(&mut credit.amount);
+                let runs_user_code = self.listener.is_some() || !aftermath.dead.is_empty();
+                if runs_user_code {
+                    self.budget.give(held);
+                }
                 self.conclude(pin, index, &removed, aftermath);
+                if !runs_user_code || self.budget.try_take(held) {
+                    credit.amount = held;
+                }
             }
         }
     }
@@ -343,6 +352,11 @@ impl<K, V, S> Core<K, V, S> {
     #[inline]
     pub(crate) fn removed(&self) -> Removed<'_> {
         Removed::new(self.outbox.as_ref().map(|outbox| outbox.order()))
+    }
+
+    /// The same with what was noted before and detached.
+    pub(super) fn removed_before(&self, notes: Vec<Note>) -> Removed<'_> {
+        Removed::attach(self.outbox.as_ref().map(|outbox| outbox.order()), notes)
     }
 
     /// Where the queue of events is too long and writers are to wait for that: waits. Not under a lock or a pin.

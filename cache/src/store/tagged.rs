@@ -29,7 +29,6 @@ impl<K, V> Locked<'_, K, V> {
     }
 
     /// The tags of an entry.
-    #[cfg(feature = "snapshot")]
     pub(crate) fn tags_of(&self, id: u32) -> Vec<Arc<str>> {
         self.state.tags.as_ref().map_or_else(Vec::new, |tags| tags.of(id))
     }

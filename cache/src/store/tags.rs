@@ -184,7 +184,6 @@ impl Tags {
     }
 
     /// The tags of an entry.
-    #[cfg(feature = "snapshot")]
     pub(super) fn of(&self, cell: u32) -> Vec<Arc<str>> {
         let mut at = self.entries.get(&cell).copied().unwrap_or(NONE);
         let mut names = Vec::new();

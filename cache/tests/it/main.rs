@@ -6,8 +6,10 @@ mod basic;
 #[cfg(feature = "tokio")]
 mod batch;
 mod bound;
+mod bugs;
 mod bulk;
 mod clear;
+mod clock;
 mod compute;
 mod compute_async;
 #[cfg(feature = "serde")]
@@ -30,7 +32,11 @@ mod notifications;
 mod panics;
 mod reentrance;
 mod reference;
+mod refresh;
+#[cfg(feature = "tokio")]
+mod refresh_async;
 mod removal;
+mod resize;
 #[cfg(millpond_shuttle)]
 mod schedules;
 #[cfg(feature = "snapshot")]
