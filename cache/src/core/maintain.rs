@@ -145,8 +145,9 @@ impl<K, V, S> Core<K, V, S> {
                 let aftermath = locked.finish();
                 self.report(&pin, index, &removed);
                 Self::bury(None, aftermath);
-                self.wait_for_receiver(&removed);
             }
+            drop(pin);
+            self.wait_for_receiver();
         }
         count
     }

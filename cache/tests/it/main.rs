@@ -12,6 +12,8 @@ mod clear;
 mod clock;
 mod compute;
 mod compute_async;
+#[cfg(feature = "serde")]
+mod config;
 mod drops;
 mod expiry;
 mod expiry_rule;
