@@ -32,7 +32,9 @@
 //!   caller, [`Cache::get_or_insert_with_detached`].
 //! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
 //! - Weights in bytes for common types: [`weighers`].
-//! - [`RemovalCause`], [`Stats`]: what left, what was counted.
+//! - [`RemovalCause`], [`Stats`]: what left, what was counted. [`Notifications`]: what left, on another thread or in a task.
+//! - Entries removed together, by tag: [`Cache::insert_with_tags`], [`Cache::invalidate_tag`].
+//! - With the feature `snapshot`: `Cache::save_snapshot`, `Cache::load_snapshot`, so that a restart is a warm one.
 //! - [`Expiry`], [`Cache::set_expires_after`]: a life of its own for each entry.
 //! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
@@ -61,6 +63,7 @@ mod listener;
 mod loading;
 #[cfg(all(test, millpond_loom))]
 mod models;
+mod notifications;
 mod optional;
 mod pin;
 /// The eviction policy: knows slots, hashes and weights; no key, no value, no lock, no clock.
@@ -72,9 +75,12 @@ mod refresh;
 mod refresher;
 mod rejected;
 mod removal;
+#[cfg(feature = "snapshot")]
+mod snapshot;
 mod stats;
 mod store;
 mod sync;
+mod tags;
 mod waiter;
 pub mod weighers;
 mod zeroed;
@@ -89,9 +95,12 @@ pub use crate::error::{BuildError, ResizeError};
 pub use crate::eviction::{Admission, EvictionPolicy};
 pub use crate::expiry::Expiry;
 pub use crate::iter::Iter;
+pub use crate::notifications::{Notifications, Removal, WhenFull};
 pub use crate::pin::PinGuard;
 pub use crate::refresh::Refresh;
 pub use crate::refresher::RefreshJob;
 pub use crate::rejected::Rejected;
 pub use crate::removal::RemovalCause;
+#[cfg(feature = "snapshot")]
+pub use crate::snapshot::{SnapshotError, SnapshotReport};
 pub use crate::stats::Stats;

@@ -15,9 +15,11 @@ use equivalent::Equivalent;
 use hashbrown::HashTable;
 
 use super::held::Held;
-use super::write::{Fresh, Life, Removed};
+use super::tags::Claim;
+use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
 use crate::flight::{Flight, Outcome};
+use crate::notifications::Note;
 use crate::reclaim::{self, Pinned};
 use crate::removal::RemovalCause;
 use crate::stats::Counter;
@@ -155,6 +157,8 @@ pub(crate) struct Leader<'c, K: Hash + Eq, V, S: BuildHasher> {
     pub(super) renews: Option<u32>,
     /// Whether right and duty went to another leader.
     is_handed_over: bool,
+    /// The tags of what will be stored, if any.
+    pub(super) claim: Option<Claim>,
 }
 
 impl<K, V, S> Core<K, V, S>
@@ -224,6 +228,7 @@ where
                     is_counted: true,
                     renews: None,
                     is_handed_over: false,
+                    claim: None,
                 })
             }
         }
@@ -276,7 +281,7 @@ where
         let core = &*self.core;
         let index = core.shard_index(self.hash);
         let pin = core.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = core.removed();
         let key = self.key.as_deref().expect("a leader ends once");
         let mut locked = core.shards[index].lock();
         let own = core.flights[index].take_own(self.hash, &self.flight);
@@ -299,25 +304,29 @@ where
         let hash = self.hash;
         let index = core.shard_index(hash);
         let pin = core.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = core.removed();
         let key = self.key.as_deref().expect("a leader ends once");
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| candidate == key);
         let mut credit = core.gather(index, u64::from(weight), find);
         let mut locked = core.shards[index].lock();
-        core.expire_some(&mut locked, &mut removed);
         let mut late = None;
-        if core.flights[index].take_own(hash, &self.flight) {
-            let old = find(&locked);
+        let own = core.flights[index].take_own(hash, &self.flight);
+        if own && self.claim.as_ref().is_none_or(Claim::holds) {
+            let old = core.find_old(&mut locked, hash, find, &mut removed);
             // After the last comparison, which may panic: a key must not be dropped here. Ours was the other handle.
             let key = self.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
             let fresh = Fresh { hash, key, value, weight, ends };
-            core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            let linked = core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            if let (Some(id), Some(claim)) = (linked, &self.claim) {
+                locked.attach_tags(id, claim.tags());
+            }
         } else {
+            core.expire_some(&mut locked, &mut removed);
             late = Some(value);
         }
         let aftermath = locked.finish();
         drop(credit);
-        Left { pin, index, removed, aftermath, _late: late }
+        Left { pin, index, removed: removed.detach(), aftermath, _late: late }
     }
 
     /// Shares the error with those who wait; nothing is stored.
@@ -358,6 +367,14 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
             is_counted: self.is_counted,
             renews: self.renews.take(),
             is_handed_over: false,
+            claim: self.claim.take(),
+        }
+    }
+
+    /// What this load stores will carry tags. Before its loader runs.
+    pub(crate) fn claim(&mut self, tags: &[Arc<str>]) {
+        if !tags.is_empty() {
+            self.claim = Some(Claim::new(&self.core.tag_loads, tags));
         }
     }
 
@@ -396,7 +413,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
 struct Left<K, V> {
     pin: Option<Pinned>,
     index: usize,
-    removed: Removed,
+    removed: Vec<Note>,
     aftermath: Aftermath<K, V>,
     /// A value that came too late.
     _late: Option<V>,
@@ -411,9 +428,18 @@ pub(crate) struct Landed<'c, K, V, S> {
 
 impl<K, V, S> Landed<'_, K, V, S> {
     /// Runs listeners and drops of the user's.
-    pub(crate) fn conclude(self) {
-        if let Some(Left { pin, index, removed, aftermath, _late }) = self.left {
-            self.core.conclude(pin, index, &removed, aftermath);
+    pub(crate) fn conclude(mut self) {
+        if let Some(Left { pin, index, removed, aftermath, _late }) = self.left.take() {
+            self.core.conclude(pin, index, &self.core.removed_before(removed), aftermath);
+        }
+    }
+}
+
+impl<K, V, S> Drop for Landed<'_, K, V, S> {
+    fn drop(&mut self) {
+        // Somebody panicked before us: at least nobody shall wait for the reports.
+        if let Some(left) = self.left.take() {
+            drop(self.core.removed_before(left.removed));
         }
     }
 }

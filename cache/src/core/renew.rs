@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use super::load::Leader;
-use super::write::{Fresh, Life, Removed};
+use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
 use crate::flight::Outcome;
 use crate::freshness::Refreshing;
@@ -181,7 +181,7 @@ where
         let fits = u64::from(weight) <= core.budget.max();
         let index = core.shard_index(hash);
         let pin = core.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = core.removed();
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| candidate == key);
         let mut credit = core.gather(index, if fits { u64::from(weight) } else { 0 }, find);
         let mut locked = core.shards[index].lock();
@@ -196,7 +196,12 @@ where
         let mut left = None;
         if stays && fits {
             let fresh = Fresh { hash, key, value: stored, weight, ends };
-            core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            let tags = old.map_or_else(Vec::new, |old| locked.tags_of(old.id));
+            let linked = core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            if let (Some(id), false) = (linked, tags.is_empty()) {
+                // The same entry, only newer.
+                locked.attach_tags(id, &tags);
+            }
         } else {
             if let Some(old) = old.filter(|_| stays) {
                 // Heavier than the whole cache: as for other writes, the old value goes.

@@ -9,7 +9,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use millpond_cache::compute::Op;
-use millpond_cache::{Cache, ManualClock, RemovalCause};
+use millpond_cache::{Cache, Expiry, ManualClock, RemovalCause};
 use parking_lot::Mutex;
 
 use crate::support::{
@@ -266,6 +266,39 @@ fn b26_a_load_that_was_overtaken_is_not_reported_however_heavy() {
 }
 
 #[test]
+fn b19_nothing_is_dropped_under_a_lock_when_a_comparison_panics() {
+    // Key and value of an insert into a cache of which nothing is asked; their drops write to the same shard.
+    watchdog(30, || {
+        let census = Census::default();
+        for place in [Place::DropKey, Place::DropValue] {
+            for there in [false, true] {
+                for nth in 1..6 {
+                    let cache: Rc<Pairs> =
+                        Rc::new(Cache::builder().max_capacity(64).shards(1).build().unwrap());
+                    for id in 0..10 {
+                        cache.insert(Key::new(id, &census), Value::new(id, &census));
+                    }
+                    let (inner, counted) = (Rc::clone(&cache), census.clone());
+                    set_hook(place, move || {
+                        unfused(|| inner.insert(Key::new(50, &counted), Value::new(50, &counted)));
+                    });
+                    set_fuse(Place::Eq, nth);
+                    let _ = catch_unwind(AssertUnwindSafe(|| {
+                        let id = if there { 5 } else { 60 };
+                        cache.insert(Key::new(id, &census), Value::new(100, &census));
+                        drop(cache.remove(&Key::new(5, &census)));
+                    }));
+                    defuse();
+                    clear_hook();
+                    cache.check_invariants();
+                }
+            }
+        }
+        assert_eq!(census.alive(), 0);
+    });
+}
+
+#[test]
 fn b01_a_drop_may_load_the_key_whose_refresh_dies() {
     watchdog(60, || {
         let census = Census::default();
@@ -312,4 +345,37 @@ fn b01_a_drop_may_load_the_key_whose_refresh_dies() {
         }
         assert_eq!(census.alive(), 0);
     });
+}
+
+/// Reads end a life after ten seconds, which without them has no end.
+struct OnceRead;
+
+impl Expiry<u64, u64> for OnceRead {
+    fn expire_after_read(&self, _: &u64, _: &u64, remaining: Option<Duration>) -> Option<Duration> {
+        remaining.is_none().then_some(Duration::from_secs(10))
+    }
+}
+
+#[test]
+fn b08_housekeeping_finds_a_life_that_a_read_shortened_however_often_it_looked_before() {
+    let reports = Reports::default();
+    let log = Arc::clone(&reports);
+    let clock = Arc::new(ManualClock::new());
+    let cache: Cache<u64, u64> = Cache::builder()
+        .expire_after(OnceRead)
+        .clock(Arc::clone(&clock))
+        .eviction_listener(move |&key, &value, cause| log.lock().push((key, value, cause)))
+        .build()
+        .unwrap();
+    cache.insert(1, 1);
+    assert_eq!(cache.get(&1), Some(1));
+    for _ in 0..3 {
+        cache.run_pending_tasks();
+        clock.advance(Duration::from_secs(3));
+    }
+    assert_eq!((cache.get(&1), cache.entry_count()), (Some(1), 1));
+    clock.advance(Duration::from_secs(1));
+    cache.run_pending_tasks();
+    assert_eq!((cache.entry_count(), &reports.lock()[..]), (0, &[(1, 1, RemovalCause::Expired)][..]));
+    cache.check_invariants();
 }

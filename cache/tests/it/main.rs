@@ -6,7 +6,10 @@ mod basic;
 #[cfg(feature = "tokio")]
 mod batch;
 mod bound;
+mod bugs;
 mod bulk;
+mod clear;
+mod clock;
 mod compute;
 mod compute_async;
 mod drops;
@@ -23,6 +26,7 @@ mod loading;
 mod loading_async;
 mod lru;
 mod model;
+mod notifications;
 mod panics;
 mod reentrance;
 mod reference;
@@ -33,8 +37,11 @@ mod removal;
 mod resize;
 #[cfg(millpond_shuttle)]
 mod schedules;
+#[cfg(feature = "snapshot")]
+mod snapshot;
 mod stale;
 mod stats;
 mod stress;
 mod support;
+mod tags;
 mod weights;
