@@ -20,6 +20,7 @@ use crate::eviction::{Admission, EvictionPolicy};
 use crate::expiry::Expiry;
 use crate::freshness::Freshness;
 use crate::listener::Listener;
+use crate::metrics::Published;
 use crate::policy::{Kind, Marks};
 use crate::removal::RemovalCause;
 use crate::store::shard::Shard;
@@ -372,6 +373,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             weigher: self.weigher,
             listener: self.listener,
             counters: self.record_stats.then(Counters::new),
+            published: Published::new(),
             ticks,
             time_to_live: self.time_to_live.map_or(OFF, nanos),
             time_to_idle,

@@ -109,6 +109,7 @@ impl<K, V, S> Core<K, V, S> {
             let dead = shard.lock().collect_all();
             drop(dead);
         }
+        self.published.renew(self);
     }
 
     /// Removes every entry, and keeps loads in flight from storing theirs.

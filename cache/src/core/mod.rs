@@ -42,6 +42,7 @@ use crate::counters::Counters;
 use crate::expiry::Expiry;
 use crate::freshness::Freshness;
 use crate::listener::Listener;
+use crate::metrics::Published;
 use crate::policy::Marks;
 use crate::store::shards::Shards;
 
@@ -57,6 +58,7 @@ pub(crate) struct Core<K, V, S> {
     pub(crate) weigher: Option<Weigher<K, V>>,
     pub(crate) listener: Option<Listener<K, V>>,
     pub(crate) counters: Option<Counters>,
+    pub(crate) published: Published,
     pub(crate) ticks: Ticks,
     /// Ticks, or [`OFF`](expire::OFF).
     pub(crate) time_to_live: u64,

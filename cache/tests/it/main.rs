@@ -23,6 +23,8 @@ mod listener;
 mod loading;
 mod loading_async;
 mod lru;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod model;
 mod panics;
 mod reentrance;
