@@ -76,6 +76,10 @@ instructions *args:
 throughput *args:
     cargo run --release -p millpond-bench -- throughput {{args}}
 
+# What each feature of the cache costs on a hit, against targets; one load for many callers; inserts while a million entries expire.
+features *args:
+    cargo run --release -p millpond-bench -- features {{args}}
+
 # All of them on one page with charts (target/report) and in docs/benchmarks.md, and the figures beside the targets.
 report *args:
     cargo run --release -p millpond-bench -- report {{args}}

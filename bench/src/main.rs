@@ -1,7 +1,8 @@
 //! Millpond beside its peers. `millpond-bench --help` lists the commands.
 //!
 //! - [`adapters`]: the caches, one file each. [`keys`], [`rounds`], [`stats`], [`lanes`], [`table`]: what the commands share.
-//! - [`throughput`], [`latency`], [`instructions`], [`growth`], [`bound`], [`memory`], [`hit_ratio`]: one command each.
+//! - [`throughput`], [`latency`], [`instructions`], [`growth`], [`bound`], [`memory`], [`hit_ratio`],
+//!   [`features`]: one command each.
 //! - [`report`]: all of them on one page, and beside the targets.
 //! - [`child`], [`allocator`]: measurements in a process of their own.
 
@@ -9,6 +10,7 @@ mod adapters;
 mod allocator;
 mod bound;
 mod child;
+mod features;
 mod growth;
 mod hit_ratio;
 mod instructions;
@@ -55,6 +57,8 @@ enum Command {
     Bound(bound::Args),
     /// Instructions for one operation, counted by valgrind
     Instructions(instructions::Args),
+    /// What the cache's features cost on a hit, one load for many callers, inserts while entries expire
+    Features(features::Args),
     /// Runs all and writes one page with charts, a Markdown table, and the figures beside the targets
     Report(report::Args),
     #[command(hide = true)]
@@ -85,6 +89,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Growth(args) => growth::run(&args),
         Command::Bound(args) => bound::run(&args),
         Command::Instructions(args) => instructions::run(&args),
+        Command::Features(args) => features::run(&args),
         Command::Report(args) => report::run(&args),
         Command::ChildMemory(args) => memory::child(&args),
         Command::ChildGrowth(args) => growth::child(&args),

@@ -39,6 +39,7 @@
 //! - With the feature `snapshot`: `Cache::save_snapshot`, `Cache::load_snapshot`, so that a restart is a warm one.
 //! - [`Expiry`], [`Cache::set_expires_after`]: a life of its own for each entry.
 //! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
+//! - `Cache::publish_metrics`: statistics for the recorder of the `metrics` crate, with the feature `metrics`.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
 
 #[cfg(feature = "tokio")]
@@ -68,6 +69,7 @@ mod janitor;
 mod listener;
 mod load_times;
 mod loading;
+mod metrics;
 #[cfg(all(test, millpond_loom))]
 mod models;
 mod notifications;

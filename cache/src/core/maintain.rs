@@ -111,6 +111,7 @@ impl<K, V, S> Core<K, V, S> {
             let dead = shard.lock().collect_all();
             drop(dead);
         }
+        self.published.renew(self);
     }
 
     /// Removes the live entries that `is_doomed` picks, and returns how many. It is asked without a lock, under a pin; what

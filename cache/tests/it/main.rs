@@ -27,6 +27,8 @@ mod listener;
 mod loading;
 mod loading_async;
 mod lru;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod model;
 mod notifications;
 mod panics;
