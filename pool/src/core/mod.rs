@@ -364,11 +364,13 @@ impl<C, E> Core<C, E> {
         self.state.lock().checking += 1;
     }
 
-    /// A check or reset was passed: the connection goes to whoever is first.
+    /// A check or reset was passed: the connection goes to whoever is first. `proof`:
+    /// whether that shows it alive; cleaning it may be nothing but a look at memory.
     pub(crate) fn check_passed(
         &self,
         mut held: Held<C>,
         overdue: bool,
+        proof: bool,
         took: Duration,
         now: Ticks,
     ) -> After<C, E> {
@@ -378,7 +380,9 @@ impl<C, E> Core<C, E> {
             turn.state.stats.validations += 1;
             turn.state.stats.validation_time += took;
             held.entry.dates.seen = now;
-            held.entry.dates.proved = turn.suspicions;
+            if proof {
+                held.entry.dates.proved = turn.suspicions;
+            }
             turn.offer(held);
             turn.plan(false);
         })

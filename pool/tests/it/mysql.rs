@@ -13,10 +13,10 @@ use sqlx::mysql::MySqlConnectOptions;
 use tempfile::TempDir;
 
 /// A server of one's own, with a database `app` for a user `app`; gone when dropped.
-struct MariaDb {
+pub(crate) struct MariaDb {
     programs: PathBuf,
     home: TempDir,
-    port: u16,
+    pub(crate) port: u16,
     process: Option<Child>,
 }
 
@@ -29,7 +29,7 @@ fn prefix() -> Option<PathBuf> {
 }
 
 impl MariaDb {
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let Some(prefix) = prefix() else {
             // As `servers::require` does for the others.
             let required =
@@ -92,14 +92,21 @@ impl MariaDb {
         }
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) -> std::io::Result<()> {
         if let Some(mut process) = self.process.take() {
-            process.kill().unwrap();
-            process.wait().unwrap();
+            process.kill()?;
+            process.wait()?;
         }
+        Ok(())
     }
 
-    fn options(&self) -> MySqlConnectOptions {
+    pub(crate) fn restart(&mut self) -> std::io::Result<()> {
+        self.kill()?;
+        self.run();
+        Ok(())
+    }
+
+    pub(crate) fn options(&self) -> MySqlConnectOptions {
         let options = MySqlConnectOptions::new().host("127.0.0.1").port(self.port).database("app");
         options.username("app").password("secret")
     }
@@ -107,7 +114,7 @@ impl MariaDb {
 
 impl Drop for MariaDb {
     fn drop(&mut self) {
-        self.kill();
+        let _gone = self.kill();
     }
 }
 
@@ -170,11 +177,11 @@ async fn mariadb_is_killed_and_comes_back() {
     assert!((1..=3).contains(&errors), "{errors}: none is lent again after it failed");
     drop(other);
 
-    server.kill();
+    server.kill().unwrap();
     let began = Instant::now();
     assert!(one(&pool).await.unwrap_err().to_lowercase().contains("refused"));
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-    server.run();
+    server.restart().unwrap();
     let began = Instant::now();
     while one(&pool).await.is_err() {
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", pool.stats());
