@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::core::{Attempt, Borrow, Checkout, Core, Delivery, Held, Limits};
 use crate::shelf::{Miss, Shelf};
-use crate::waiters::{Ticket, Waiter};
+use crate::waiters::{Rank, Ticket, Waiter};
 
 fn shelf(items: u32, stacks: usize) -> Arc<Shelf<u32>> {
     let shelf = Shelf::new(2, stacks);
@@ -84,9 +84,11 @@ fn lent() -> (Arc<Pool>, Held<u32>) {
         idle_timeout: u64::MAX,
         lifetime: u64::MAX,
         keepalive: u64::MAX,
+        barging: 0,
+        shedding: None,
     };
     let core = Pool::new(1, 1, (Duration::from_millis(1), Duration::from_millis(1)), limits);
-    let (checkout, mut after) = core.checkout(None, false, NOW, Instant::now());
+    let (checkout, mut after) = core.checkout(None, Rank::default(), NOW, Instant::now());
     let Checkout::Wait(ticket) = checkout else { panic!("there is none yet") };
     let slot = after.open.pop().expect("an opener is wanted");
     let attempt = Attempt { connection: 7, generation: 0, took: Duration::ZERO };
@@ -97,7 +99,7 @@ fn lent() -> (Arc<Pool>, Held<u32>) {
 }
 
 fn delivered(core: &Pool, ticket: Ticket) -> Option<Held<u32>> {
-    match core.poll(ticket, Waiter::Thread(std::thread::current()), Duration::ZERO) {
+    match core.poll(ticket, Waiter::Thread(std::thread::current()), Duration::ZERO, NOW).0 {
         Some(Delivery::Connection(held)) => Some(held),
         _ => None,
     }
@@ -116,7 +118,7 @@ fn ask(core: &Pool) -> Result<Held<u32>, Checkout<u32, std::fmt::Error>> {
     if let Borrow::Fit(held) = core.borrow(NOW) {
         return Ok(held);
     }
-    match core.checkout(None, false, NOW, Instant::now()).0 {
+    match core.checkout(None, Rank::default(), NOW, Instant::now()).0 {
         Checkout::Ready(held) => Ok(held),
         other => Err(other),
     }

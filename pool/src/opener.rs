@@ -102,6 +102,7 @@ async fn open<M: Manager>(mut opening: Opening<M>) {
             Ok(connection) => {
                 let slot = opening.slot.take().expect("held until it is used");
                 let attempt = Attempt { connection, generation, took };
+                inner.timings.connect(took);
                 inner.run(inner.core.opened(slot, attempt, inner.now()));
                 inner.events.tell(&Event::Opened { took });
                 return;

@@ -22,7 +22,9 @@ async fn a_returned_connection_is_lent_again() {
 async fn the_timeout_says_which_step_and_the_counts() {
     let (pool, control) = pool(|b| b.acquire_timeout(Duration::from_millis(50)));
     let held = (pool.get().await.unwrap(), pool.get().await.unwrap());
-    let Err(Error::Timeout { step, waited, status, last_connect_error }) = pool.get().await else { panic!() };
+    let error = pool.get().await.unwrap_err();
+    assert!(error.to_string().contains("the same task holds a connection borrowed at"), "{error}");
+    let Error::Timeout { step, waited, status, last_connect_error, .. } = error else { panic!() };
     assert_eq!((step, status.in_use, status.waiting, status.max_size), (Step::Queue, 2, 1, 2));
     assert!(waited >= Duration::from_millis(50) && last_connect_error.is_none());
     drop(held);

@@ -1,16 +1,28 @@
 //! One binary, one file per behaviour. T1..T38 are the bug classes that hit other pools; tests carry their numbers.
 
+#[cfg(all(
+    feature = "bb8",
+    feature = "deadpool",
+    feature = "r2d2",
+    feature = "redis",
+    feature = "tokio-postgres"
+))]
+mod adapters;
 mod basic;
 mod blocking;
 mod cancellation;
 mod close;
 mod fairness;
+#[cfg(all(feature = "redis", feature = "tokio-postgres"))]
+mod faults;
 mod maintenance;
 mod model;
 mod outage;
 mod panics;
 #[cfg(feature = "sqlx-postgres")]
 mod postgres;
+#[cfg(all(feature = "redis", feature = "tokio-postgres"))]
+mod proxy;
 #[cfg(feature = "sqlx-sqlite")]
 mod sqlite;
 mod stress;
