@@ -104,10 +104,12 @@ loom preemptions="3":
     RUSTFLAGS="--cfg millpond_loom" LOOM_MAX_PREEMPTIONS={{preemptions}} \
         cargo test -p millpond-cache -p millpond-pool --release --lib models
 
-# Random schedules of the whole cache, this many of each of two kinds for every test.
+# Random schedules of the whole cache and the whole pool, this many of each of two kinds for every test.
 shuttle schedules="5000":
     RUSTFLAGS="--cfg millpond_shuttle" MILLPOND_SCHEDULES={{schedules}} CARGO_TARGET_DIR=target/shuttle \
         cargo test -p millpond-cache --release --test it schedules
+    RUSTFLAGS="--cfg millpond_shuttle" MILLPOND_SCHEDULES={{schedules}} CARGO_TARGET_DIR=target/shuttle \
+        cargo test -p millpond-pool --release --lib schedules
 
 # Undefined behaviour and data races, under both borrow models. Needs a nightly toolchain with Miri.
 miri:

@@ -11,6 +11,7 @@ use crate::clock::{Clock, Ticks, nanos};
 use crate::core::budget::Budget;
 use crate::core::janitors::Janitors;
 use crate::core::load::Flights;
+use crate::core::resize::share;
 use crate::core::{Core, Weigher};
 use crate::error::BuildError;
 use crate::eviction::{Admission, EvictionPolicy};
@@ -50,7 +51,7 @@ pub struct CacheBuilder<K, V, S = ahash::RandomState> {
     time_to_idle: Option<Duration>,
     jitter: Option<f64>,
     expiry: Option<Box<dyn Expiry<K, V>>>,
-    pub(crate) freshness: Freshness<V>,
+    pub(crate) freshness: Freshness<K, V>,
     listener: Option<Listener<K, V>>,
     clock: Option<Box<dyn Clock>>,
     record_stats: bool,
@@ -302,11 +303,13 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             Some(seed) => seed.wrapping_add(shard.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             None => seeds.hash_one(shard),
         };
-        let count = shards as u64;
-        let share =
-            |shard: u64| if max == u64::MAX { max } else { max / count + u64::from(shard < max % count) };
-        let grace = self.freshness.grace;
-        let make = |shard| Shard::new(share(shard), weighted, seed_of(shard), kind).lingering(grace);
+        self.freshness.check(self.time_to_live)?;
+        let (grace, renews) = (self.freshness.grace, self.freshness.refresh.is_some());
+        let make = |shard| {
+            Shard::new(share(shard, shards, max), weighted, seed_of(shard as u64), kind)
+                .lingering(grace)
+                .renewing(renews)
+        };
         let plain = self.weigher.is_none()
             && self.listener.is_none()
             && !self.record_stats
@@ -318,8 +321,8 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         let core = Core {
             plain,
             hasher: self.hasher,
-            shards: Shards::new((0..count).map(make)),
-            flights: (0..count).map(|_| Flights::new()).collect(),
+            shards: Shards::new((0..shards).map(make)),
+            flights: (0..shards).map(|_| Flights::new()).collect(),
             budget: Budget::new(max),
             weigher: self.weigher,
             listener: self.listener,

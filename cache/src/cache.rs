@@ -323,10 +323,10 @@ impl<K, V, S> Cache<K, V, S> {
         self.core.counters.as_ref().map(crate::stats::Counters::snapshot).unwrap_or_default()
     }
 
-    /// The bound in entries or weight; `None` where there is none.
+    /// The bound in entries or weight, as it was set last; `None` where there is none.
     #[must_use]
     pub fn max_capacity(&self) -> Option<u64> {
-        Some(self.core.budget.max()).filter(|&max| max != u64::MAX)
+        Some(self.core.budget.target()).filter(|&max| max != u64::MAX)
     }
 
     /// Loads and computes in flight now.

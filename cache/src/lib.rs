@@ -26,6 +26,7 @@
 //! - Loading: [`Cache::get_or_insert_with`] and its fallible and async twins.
 //! - Loaders that find nothing: [`Cache::optionally_get_with`]; loaders that fail:
 //!   [`CacheBuilder::stale_if_error`].
+//! - Values that are loaded again while the old ones are served: [`CacheBuilder::refresh_after`], [`Refresh`].
 //! - Many keys at once: [`Cache::get_all`], and [`Cache::get_many_with`] with one load for what is missing.
 //! - With the feature `tokio`: [`BatchLoader`], which gathers single misses into bulk loads, and loads that outlive their
 //!   caller, [`Cache::get_or_insert_with_detached`].
@@ -67,6 +68,8 @@ mod pin;
 pub mod policy;
 mod prefetch;
 mod reclaim;
+mod refresh;
+mod refresher;
 mod rejected;
 mod removal;
 mod stats;
@@ -82,11 +85,13 @@ pub use crate::builder::CacheBuilder;
 pub use crate::cache::Cache;
 pub use crate::clock::{Clock, ManualClock};
 pub use crate::entry::EntrySelector;
-pub use crate::error::BuildError;
+pub use crate::error::{BuildError, ResizeError};
 pub use crate::eviction::{Admission, EvictionPolicy};
 pub use crate::expiry::Expiry;
 pub use crate::iter::Iter;
 pub use crate::pin::PinGuard;
+pub use crate::refresh::Refresh;
+pub use crate::refresher::RefreshJob;
 pub use crate::rejected::Rejected;
 pub use crate::removal::RemovalCause;
 pub use crate::stats::Stats;

@@ -515,7 +515,7 @@ fn models_growth_and_reclamation() {
 
 fn wakes_a_thread(outcome: fn() -> Outcome<u32>) {
     model(3, move || {
-        let flight = Arc::new(Flight::new());
+        let flight = Arc::new(Flight::new(false));
         let other = Arc::clone(&flight);
         let waiter = thread::spawn(move || match other.wait() {
             Outcome::Loaded(value) => assert_eq!(*value, 5),
@@ -548,7 +548,7 @@ impl Wake for Alarm {
 #[test]
 fn models_a_waiting_task_is_woken_and_sees_the_outcome() {
     model(3, || {
-        let flight = Arc::new(Flight::new());
+        let flight = Arc::new(Flight::new(false));
         let other = Arc::clone(&flight);
         let waiter = thread::spawn(move || {
             let waker = Waker::from(std::sync::Arc::new(Alarm(thread::current())));
@@ -566,7 +566,7 @@ fn models_a_waiting_task_is_woken_and_sees_the_outcome() {
 #[test]
 fn models_a_task_that_leaves_takes_nobody_with_it() {
     model(3, || {
-        let flight = Arc::new(Flight::<u32>::new());
+        let flight = Arc::new(Flight::<u32>::new(false));
         let (first, second) = (Arc::clone(&flight), Arc::clone(&flight));
         let leaver = thread::spawn(move || {
             let waker = Waker::noop();

@@ -26,9 +26,12 @@ pub(crate) enum Counter {
     Evicted,
     ListenerPanics,
     StaleServed,
+    Refreshes,
+    RefreshFailures,
+    RefreshesDiscarded,
 }
 
-const COUNTERS: usize = 11;
+const COUNTERS: usize = 14;
 
 impl Counter {
     pub(crate) fn removal(cause: RemovalCause) -> Self {
@@ -102,6 +105,9 @@ impl Counters {
             evicted: self.sum(Counter::Evicted),
             listener_panics: self.sum(Counter::ListenerPanics),
             stale_served: self.sum(Counter::StaleServed),
+            refreshes: self.sum(Counter::Refreshes),
+            refresh_failures: self.sum(Counter::RefreshFailures),
+            refreshes_discarded: self.sum(Counter::RefreshesDiscarded),
         }
     }
 }
@@ -124,6 +130,9 @@ pub struct Stats {
     evicted: u64,
     listener_panics: u64,
     stale_served: u64,
+    refreshes: u64,
+    refresh_failures: u64,
+    refreshes_discarded: u64,
 }
 
 impl Stats {
@@ -198,6 +207,24 @@ impl Stats {
     #[must_use]
     pub fn stale_served(&self) -> u64 {
         self.stale_served
+    }
+
+    /// Refreshes whose value was stored. They count as loads, too.
+    #[must_use]
+    pub fn refreshes(&self) -> u64 {
+        self.refreshes
+    }
+
+    /// Refreshes that failed, panicked or were dropped before they ended. The first of these count as failed loads, too.
+    #[must_use]
+    pub fn refresh_failures(&self) -> u64 {
+        self.refresh_failures
+    }
+
+    /// Refreshes whose value was not stored, because the entry was written or removed meanwhile. They count as loads, too.
+    #[must_use]
+    pub fn refreshes_discarded(&self) -> u64 {
+        self.refreshes_discarded
     }
 
     /// Calls of the eviction listener that panicked.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, timeout_at};
+use tokio::time::Instant;
 
 use crate::contain;
 use crate::core::{Borrow, Checkout, Delivery, Expired, Was};
@@ -16,7 +16,7 @@ use crate::guard::{Lease, Owned, Source};
 use crate::inner::{Held, Inner, Stem};
 use crate::manager::Manager;
 use crate::request::Priority;
-use crate::rt::after;
+use crate::rt::{Sleep, after, timeout_at};
 use crate::waiters::{Rank, Ticket, Waiter};
 use crate::watch::Caller;
 

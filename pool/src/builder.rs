@@ -118,8 +118,8 @@ impl<M: Manager> PoolBuilder<M> {
         self
     }
 
-    /// The most callers that may wait; more are turned away with [`Error::QueueFull`](crate::Error::QueueFull). Default: any
-    /// number.
+    /// The most callers that may wait, at least 1; more are turned away with [`Error::QueueFull`](crate::Error::QueueFull). Those
+    /// for whom a connection is being opened wait too. Default: any number.
     pub fn max_waiters(mut self, callers: impl Into<Option<usize>>) -> Self {
         self.config.max_waiters = callers.into();
         self
@@ -152,7 +152,8 @@ impl<M: Manager> PoolBuilder<M> {
     /// Reports a task, or a thread outside of one, that has to wait for a connection while it holds another of this pool: as
     /// [`Event::Nested`], in [`Stats::nested`](crate::Stats::nested) and in the text of the timeout error. With `n` such
     /// tasks and `n` connections all wait for each other: `max_size` must be at least `tasks * (connections each - 1) + 1`.
-    /// Costs a short lock and a clock a borrow. Default: on in builds with debug assertions, off in others.
+    /// Callers that share a task, as under `join_all`, look like one. Costs a short lock and a clock a borrow. Default: on in
+    /// builds with debug assertions, off in others.
     pub fn warn_nested(mut self, on: bool) -> Self {
         self.config.warn_nested = on;
         self

@@ -191,6 +191,9 @@ pub enum BuildError {
     /// One in no borrows can't be picked.
     #[error("leak_backtraces: must be at least 1")]
     LeakBacktraces,
+    /// A connection that is yet to be opened is waited for, so somebody must be allowed to wait.
+    #[error("max_waiters: must be at least 1")]
+    MaxWaiters,
     /// The backoff would shrink.
     #[error("backoff_most: {most:?} is less than backoff_first, {first:?}")]
     Backoff {

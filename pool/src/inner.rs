@@ -14,7 +14,7 @@ use crate::core::{self, Entry, Was};
 use crate::event::{Event, Events};
 use crate::hooks::Hooks;
 use crate::manager::Manager;
-use crate::rt::Rt;
+use crate::rt::{Rt, timeout};
 use crate::shelf::Slot;
 use crate::stats::Stats;
 use crate::timings::Recorders;
@@ -28,8 +28,9 @@ pub(crate) type Held<M> = core::Held<<M as Manager>::Connection>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Job {
     Validate,
+    /// The manager's `reset`, and then the user's `after_release`.
     Reset,
-    /// The user's `after_release`.
+    /// The user's `after_release` alone.
     Release,
 }
 
@@ -146,7 +147,7 @@ impl<M: Manager> Inner<M> {
                 self.rt.spawn_if_possible(async move {
                     let closing = closing;
                     let mut work = work;
-                    let _done_or_not = tokio::time::timeout(limit, work.as_mut()).await;
+                    let _done_or_not = timeout(limit, work.as_mut()).await;
                     drop(work);
                     drop(closing);
                 });

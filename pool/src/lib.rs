@@ -62,6 +62,8 @@ mod opener;
 mod pool;
 mod request;
 mod rt;
+#[cfg(all(test, millpond_shuttle))]
+mod schedules;
 mod shelf;
 mod stats;
 mod sync;

@@ -5,12 +5,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::time::sleep;
-
 use crate::config::Config;
 use crate::event::Event;
 use crate::inner::Inner;
 use crate::manager::Manager;
+use crate::rt::sleep;
 use crate::watch::{Borrow, Watch};
 
 /// Marks the pool as not maintained when the task ends, so that the next caller starts another.

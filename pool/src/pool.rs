@@ -327,11 +327,24 @@ impl<M: Manager> Pool<M> {
         inner.run(inner.core.replenish(inner.now()));
     }
 
-    /// Lends nothing any more, tells all who wait, ends idle connections, and waits until the borrowed ones are back and all are closed, for
-    /// at most `deadline`. Returns how many are still out; they end when they come back.
+    /// Lends nothing any more, tells all who wait, ends idle connections, and waits until the borrowed ones are back and all
+    /// are closed, for at most `deadline`. Returns how many are still out; they end when they come back.
     pub async fn close(&self, deadline: Duration) -> usize {
         let inner = self.inner();
         inner.run(inner.core.close(inner.now()));
+        self.wait_for_returns(deadline).await
+    }
+
+    /// As [`suspend`](Self::suspend), and waits until all borrowed connections are back, for at most `deadline`. Returns how
+    /// many are still out. Idle connections stay open. Afterwards the target may be worked on; [`resume`](Self::resume) lends
+    /// again, and [`reset`](Self::reset) before it throws away what was opened until now.
+    pub async fn drain(&self, deadline: Duration) -> usize {
+        self.suspend();
+        self.wait_for_returns(deadline).await
+    }
+
+    async fn wait_for_returns(&self, deadline: Duration) -> usize {
+        let inner = self.inner();
         let mut alarm = pin!(inner.rt.sleep_until(after(Instant::now(), deadline)));
         loop {
             let mut changed = pin!(inner.changed.notified());

@@ -34,7 +34,7 @@ impl<'a> Arbitrary<'a> for Case {
 }
 
 fn op(u: &mut Unstructured<'_>) -> Result<Op> {
-    let kind = u.int_in_range(0..=16)?;
+    let kind = u.int_in_range(0..=17)?;
     let key = u.int_in_range(0..=KEYS - 1)?;
     let weight = |u: &mut Unstructured<'_>| u.int_in_range(0..=101);
     let ttl = |u: &mut Unstructured<'_>| if u.ratio(1, 8)? { Ok(u64::MAX) } else { u.int_in_range(0..=200) };
@@ -55,6 +55,7 @@ fn op(u: &mut Unstructured<'_>) -> Result<Op> {
         13 => Op::Advance(u.int_in_range(1..=90)?),
         14 => Op::Back(u.int_in_range(1..=50)?),
         15 => Op::Maintain,
+        16 => Op::Resize(u.int_in_range(0..=100)?),
         _ => Op::Iterate,
     })
 }

@@ -73,7 +73,8 @@ impl<K: Eq, V, S> Core<K, V, S> {
         let configured = self.time_to_live != 0
             || self.time_to_idle != 0
             || self.expiry.is_some()
-            || self.freshness.negative.is_some();
+            || self.freshness.negative.is_some()
+            || self.freshness.refresh.is_some();
         if !configured && matches!(life, Life::Configured) {
             return Ends::default();
         }
@@ -95,7 +96,8 @@ impl<K: Eq, V, S> Core<K, V, S> {
             (Life::Configured, None) => self.deadline(now, self.life(hash, now)),
         };
         let idle = if self.time_to_idle == 0 { 0 } else { now.checked_add(self.time_to_idle).unwrap_or(0) };
-        Ends { deadline, idle }
+        let due = self.freshness.refresh.as_ref().map_or(0, |refresh| refresh.next(now));
+        Ends { deadline, idle, due, cost: 0 }
     }
 
     fn deadline_by_rule(

@@ -90,7 +90,7 @@ impl<K, V> Flights<K, V> {
     }
 
     /// Joins the flight of this key or starts one. The caller holds the shard's lock.
-    fn board(&self, hash: KeyHash, key: K) -> Boarded<K, V>
+    pub(super) fn board(&self, hash: KeyHash, key: K, is_refresh: bool) -> Boarded<K, V>
     where
         K: Eq,
     {
@@ -99,11 +99,19 @@ impl<K, V> Flights<K, V> {
             return (Arc::clone(&found.flight), Err(key));
         }
         let key = Arc::new(key);
-        let flight = Arc::new(Flight::new());
+        let flight = Arc::new(Flight::new(is_refresh));
         let in_flight = InFlight { hash: hash.full(), key: Arc::clone(&key), flight: Arc::clone(&flight) };
         table.insert_unique(hash.full(), in_flight, |in_flight| in_flight.hash);
         self.count.store(table.len(), Ordering::Relaxed);
         (flight, Ok(key))
+    }
+
+    /// Whether the value of this key is being refreshed.
+    pub(crate) fn is_refreshing<Q: Equivalent<K> + ?Sized>(&self, hash: KeyHash, key: &Q) -> bool {
+        let table = self.table.lock();
+        table
+            .find(hash.full(), |in_flight| key.equivalent(&in_flight.key))
+            .is_some_and(|in_flight| in_flight.flight.is_refresh())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -120,7 +128,7 @@ impl<K, V> Flights<K, V> {
 }
 
 /// A flight, and the leader's handle to the key, or the key of one who joined.
-type Boarded<K, V> = (Arc<Flight<V>>, Result<Arc<K>, K>);
+pub(super) type Boarded<K, V> = (Arc<Flight<V>>, Result<Arc<K>, K>);
 
 /// The flight to wait for, and the key handed back.
 pub(crate) type Joined<K, V> = (Arc<Flight<V>>, K);
@@ -141,7 +149,10 @@ pub(crate) struct Leader<'c, K: Hash + Eq, V, S: BuildHasher> {
     pub(super) hash: KeyHash,
     pub(super) key: Option<Arc<K>>,
     pub(super) flight: Arc<Flight<V>>,
-    began: Option<Instant>,
+    pub(super) began: Option<Instant>,
+    is_counted: bool,
+    /// The cell of the value that it refreshes, if it does.
+    pub(super) renews: Option<u32>,
     /// Whether right and duty went to another leader.
     is_handed_over: bool,
 }
@@ -164,7 +175,7 @@ where
             drop(locked);
             return Boarding::Hit(node.value.clone());
         }
-        let boarded = self.flights[index].board(hash, key);
+        let boarded = self.flights[index].board(hash, key, false);
         drop(locked);
         match self.lead(hash, boarded) {
             Err((flight, key)) => Boarding::Wait(flight, key),
@@ -177,14 +188,14 @@ where
         let hash = self.hash(&key);
         let index = self.shard_index(hash);
         let locked = self.shards[index].lock();
-        let boarded = self.flights[index].board(hash, key);
+        let boarded = self.flights[index].board(hash, key, false);
         drop(locked);
         self.lead(hash, boarded)
     }
 
     /// When a load began, if anybody wants to know.
     pub(crate) fn begin(&self) -> Option<Instant> {
-        self.counters.as_ref().map(|_| Instant::now())
+        (self.counters.is_some() || self.freshness.measures()).then(Instant::now)
     }
 
     /// Counts a load that ended.
@@ -195,12 +206,25 @@ where
         }
     }
 
-    fn lead(&self, hash: KeyHash, boarded: Boarded<K, V>) -> Result<Leader<'_, K, V, S>, Joined<K, V>> {
+    pub(super) fn lead(
+        &self,
+        hash: KeyHash,
+        boarded: Boarded<K, V>,
+    ) -> Result<Leader<'_, K, V, S>, Joined<K, V>> {
         match boarded {
             (flight, Err(key)) => Err((flight, key)),
             (flight, Ok(key)) => {
                 let core = Held::Borrowed(self);
-                Ok(Leader { core, hash, key: Some(key), flight, began: self.begin(), is_handed_over: false })
+                Ok(Leader {
+                    core,
+                    hash,
+                    key: Some(key),
+                    flight,
+                    began: self.begin(),
+                    is_counted: true,
+                    renews: None,
+                    is_handed_over: false,
+                })
             }
         }
     }
@@ -224,7 +248,7 @@ where
         // the flight; the key stays with it until then, so that leaving the table never drops one under the lock.
         let weight = core.weigh(key, &value);
         stored = value.clone();
-        let ends = core.ends(leader.hash, key, &value, life);
+        let ends = Ends { cost: leader.cost(), ..core.ends(leader.hash, key, &value, life) };
         if u64::from(weight) > core.budget.max() {
             leader.refuse(&stored);
         } else {
@@ -308,13 +332,12 @@ where
     }
 
     pub(super) fn count(&self, counter: Counter) {
-        self.core.count_load(counter, self.began);
+        self.core.count_load(counter, self.began.filter(|_| self.is_counted));
     }
 }
 
 impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
     /// The same with a handle of its own, for work that may outlive the caller.
-    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only work in the background needs it"))]
     pub(crate) fn detach(mut self, core: Arc<Core<K, V, S>>) -> Leader<'static, K, V, S> {
         self.is_handed_over = true;
         Leader {
@@ -323,12 +346,14 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
             key: self.key.take(),
             flight: Arc::clone(&self.flight),
             began: self.began,
+            is_counted: self.is_counted,
+            renews: self.renews.take(),
             is_handed_over: false,
         }
     }
 
     /// A handle to the flight, to wait for its end.
-    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only work in the background needs it"))]
+    #[cfg(feature = "tokio")]
     pub(crate) fn flight_handle(&self) -> Arc<Flight<V>> {
         Arc::clone(&self.flight)
     }
@@ -340,7 +365,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
 
     /// Leaves it to the caller to count the load, which is one for many keys.
     pub(crate) fn uncounted(mut self) -> Self {
-        self.began = None;
+        self.is_counted = false;
         self
     }
 
@@ -360,7 +385,11 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
 
 impl<K: Hash + Eq, V, S: BuildHasher> Drop for Leader<'_, K, V, S> {
     fn drop(&mut self) {
-        if !self.is_handed_over && self.flight.outcome().is_none() {
+        if self.is_handed_over {
+            return;
+        }
+        self.put_off();
+        if self.flight.outcome().is_none() {
             self.depart();
             self.flight.complete(Outcome::Abandoned);
         }

@@ -7,7 +7,9 @@
 //! - [`expire`]: when entries end.
 //! - [`maintain`]: removal of the expired, reclamation, invariants.
 //! - [`janitors`]: what ends with the cache.
+//! - [`resize`]: another bound at run time.
 //! - [`load`]: one load per key at a time; [`held`]: for longer than the call that began it.
+//! - [`renew`]: values that are loaded again before they end.
 //! - [`stale`]: old values for loads that fail.
 //! - [`compute`]: read, decide, write as one step, with the decision outside the lock.
 //!
@@ -23,6 +25,8 @@ pub(crate) mod load;
 mod maintain;
 mod plain;
 mod read;
+mod renew;
+pub(crate) mod resize;
 mod stale;
 pub(crate) mod write;
 
@@ -61,7 +65,7 @@ pub(crate) struct Core<K, V, S> {
     /// The user's rule. With one, every entry has a deadline, [`FAR`](crate::store::times::FAR) if it never ends, so that each hit
     /// asks the rule.
     pub(crate) expiry: Option<Box<dyn Expiry<K, V>>>,
-    pub(crate) freshness: Freshness<V>,
+    pub(crate) freshness: Freshness<K, V>,
     /// Whether a read has shortened a life: its timer is too late then.
     pub(crate) shortened: AtomicBool,
     pub(crate) name: Option<Box<str>>,

@@ -43,7 +43,6 @@ where
             drop(locked);
             return self.insert_general(hash, key, value);
         }
-        locked.prefetch(hash.part());
         let id = locked.admit::<true>(hash.part(), key, value, 1, Ends::default());
         let mut stays = true;
         if self.budget.try_take(1) {

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hash};
 
 use equivalent::Equivalent;
 
+use super::renew::refresh_after_read;
 use super::{Core, KeyHash};
 use crate::reclaim::Pinned;
 use crate::stats::Counter;
@@ -86,18 +87,24 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
     /// Whether the entry lives now; a use moves its idle deadline if it has one.
     #[inline]
     fn alive_on_read(&self, shard: &Shard<K, V>, found: Found<'_, K, V>, is_use: bool) -> bool {
-        let Some(times) = shard.times(found.id) else { return true };
-        let now = self.ticks.now();
-        if times.expired(now) {
-            return false;
+        let times = shard.times(found.id);
+        if times.is_none() && self.freshness.refresh.is_none() {
+            return true;
         }
-        if is_use {
-            if self.time_to_idle != 0 {
+        let now = self.ticks.now();
+        if let Some(times) = times {
+            if times.expired(now) {
+                return false;
+            }
+            if is_use && self.time_to_idle != 0 {
                 times.extend_idle(now.saturating_add(self.time_to_idle), self.time_to_idle / 64);
             }
-            if let Some(expiry) = &self.expiry {
+            if let Some(expiry) = self.expiry.as_ref().filter(|_| is_use) {
                 self.ask_after_read(&**expiry, times, found.node, now);
             }
+        }
+        if let Some(refresh) = self.freshness.refresh.as_ref().filter(|_| is_use) {
+            refresh_after_read(refresh, shard, found, now);
         }
         true
     }

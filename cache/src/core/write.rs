@@ -90,7 +90,7 @@ impl<K, V, S> Core<K, V, S> {
     }
 
     /// Notes an entry that was taken for its room. If it was dead already, that is what it died of.
-    fn note_evicted(&self, locked: &Locked<'_, K, V>, removed: &mut Removed, id: u32) {
+    pub(super) fn note_evicted(&self, locked: &Locked<'_, K, V>, removed: &mut Removed, id: u32) {
         if self.watched() {
             removed.push((
                 id,
@@ -172,7 +172,16 @@ impl<K, V, S> Core<K, V, S> {
                     self.note_evicted(&locked, &mut removed, id);
                 }
                 let aftermath = locked.finish();
+                // No room is held while user code runs, which might wait for somebody who waits for that room.
+                let held = std::mem::take(&mut credit.amount);
+                let runs_user_code = self.listener.is_some() || !aftermath.dead.is_empty();
+                if runs_user_code {
+                    self.budget.give(held);
+                }
                 self.conclude(pin, index, &removed, aftermath);
+                if !runs_user_code || self.budget.try_take(held) {
+                    credit.amount = held;
+                }
             }
         }
     }

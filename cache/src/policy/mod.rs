@@ -16,7 +16,7 @@
 //! - `Entries`: how the policy sees the engine's entries.
 //! - `quota`: the shares of window and main. `region`: where an entry can be.
 //! - `sketch`: how often a key was used. `ghost`: what was evicted lately. `climber`: how large the window should be.
-//! - `kind`: which rule evicts. `av`: admission by weight. `lru`: in the order of use.
+//! - `kind`, `dispatch`: which rule evicts. `av`: admission by weight. `lru`: in the order of use.
 //! - `judged`: what a victim that waits was found to be worth.
 //! - `lists`, `chunked`: intrusive queues by slot. `random`: hash spreading, a coin.
 
@@ -25,6 +25,7 @@ mod av;
 mod check;
 mod chunked;
 mod climber;
+mod dispatch;
 mod entries;
 mod evict;
 mod ghost;

@@ -98,6 +98,16 @@ impl Sketch {
         self.set_sample(entries);
     }
 
+    /// Whether it is too small for so many entries.
+    pub(super) fn is_small_for(&self, entries: u64) -> bool {
+        self.table.as_ref().is_some_and(|table| table.len() < blocks_for(entries))
+    }
+
+    /// Back to the time before the start.
+    pub(super) fn forget(&mut self) {
+        *self = Self { halvings: self.halvings.wrapping_add(1), ..Self::new() };
+    }
+
     fn set_sample(&mut self, entries: u64) {
         self.sample = entries.max(MIN_WORDS).saturating_mul(SAMPLE_FACTOR);
     }

@@ -132,11 +132,12 @@ impl Policy {
         self.quota.request(self.climber.decide(activity.take(), shape));
         if self.lists.is_weighted() {
             self.estimate_population();
-            self.sketch.resize(self.population);
             if self.population > self.ghosts.len() as u64 {
                 self.ghosts.start(self.population, self.quota.capacity());
             }
         }
+        // Doubles at most once a time: after a change of capacity it may have some way to go.
+        self.sketch.resize(self.population);
     }
 
     fn estimate_population(&mut self) {
@@ -236,12 +237,17 @@ impl Policy {
         self.owed = 0;
     }
 
-    /// Changes the capacity. Queues follow over the next calls.
+    /// Changes the capacity. Queues follow over the next calls. What was counted is kept unless the sketch is too small now: then
+    /// it begins anew when the cache is half full, as at first. Counters that were shared by too many keys mislead for longer
+    /// than it takes to count again. Ghosts begin anew, because their stamps are in parts of the capacity.
     pub fn set_capacity(&mut self, activity: &Activity, capacity: u64) {
         self.quota.set_capacity(capacity.max(1));
         self.estimate_population();
         activity.set_half_window(self.quota.half_window());
-        if self.sketch.started() {
+        if self.sketch.is_small_for(self.population) {
+            self.sketch.forget();
+            self.ghosts = Ghosts::new();
+        } else if self.sketch.started() {
             self.sketch.resize(self.population);
             self.ghosts.start(self.population, self.quota.capacity());
         }

@@ -32,11 +32,14 @@ pub(crate) struct Spot {
     moved: bool,
 }
 
-/// When an entry ends, in ticks: its deadline, and where it is not used. 0 = never.
+/// When an entry ends, in ticks: its deadline, and where it is not used; when it is to be loaded again, and how many
+/// microseconds its load took. 0 = never.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ends {
     pub(crate) deadline: u64,
     pub(crate) idle: u64,
+    pub(crate) due: u64,
+    pub(crate) cost: u32,
 }
 
 /// Entries as the policy sees them while it evicts: with the table, to ask for the bucket of whom it will take.
@@ -300,6 +303,12 @@ impl<'s, K, V> Locked<'s, K, V> {
     #[inline]
     pub(crate) fn weight_of(&self, id: u32) -> u32 {
         self.state.policy.weight_of(id)
+    }
+
+    /// Gives the shard another part of the capacity. Nothing is evicted yet.
+    pub(crate) fn set_share(&mut self, share: u64) {
+        self.shard.share.store(share, Ordering::Relaxed);
+        self.state.policy.set_capacity(&self.shard.activity, share);
     }
 
     /// What the policy holds, in weight.

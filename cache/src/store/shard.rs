@@ -18,7 +18,7 @@ use super::cells::{Allocator, Cells};
 use super::limbo::Limbo;
 use super::node::{Node, Nodes};
 use super::table::{FULL, Missed, Table};
-use super::times::{Times, TimesTable};
+use super::times::{Renewal, Side, Times};
 use super::wheel::Wheel;
 use crate::policy::{Activity, Config, Header, Kind, Policy};
 use crate::reclaim::Pinned;
@@ -40,9 +40,10 @@ pub(crate) struct Shard<K, V> {
     /// Whether each hit has a place in the order of eviction.
     ordered: bool,
     pub(super) cells: Cells,
-    pub(super) times: OnceLock<Box<TimesTable>>,
+    pub(super) times: OnceLock<Box<Side<Times>>>,
+    pub(super) renewals: OnceLock<Box<Side<Renewal>>>,
     /// This shard's part of the capacity, in weight.
-    share: u64,
+    pub(super) share: AtomicU64,
     /// How long an entry stays after its end, in ticks.
     pub(super) grace: u64,
     pub(super) activity: Activity,
@@ -127,7 +128,8 @@ impl<K, V> Shard<K, V> {
             ordered: kind == Kind::Lru,
             cells,
             times: OnceLock::new(),
-            share,
+            renewals: OnceLock::new(),
+            share: AtomicU64::new(share),
             grace: 0,
             activity: Activity::new(),
             load: CachePadded::default(),
@@ -150,19 +152,29 @@ impl<K, V> Shard<K, V> {
         self
     }
 
+    /// Lets each entry have a time at which it is to be loaded again.
+    pub(crate) fn renewing(self, renews: bool) -> Self {
+        if renews {
+            self.set_timed();
+        }
+        self
+    }
+
     /// When an entry is to be removed; 0 = never.
     pub(super) fn leaves(&self, end: u64) -> u64 {
         if end == 0 { 0 } else { end.saturating_add(self.grace) }
     }
 
+    #[inline]
     pub(crate) fn share(&self) -> u64 {
-        self.share
+        self.share.load(Ordering::Relaxed)
     }
 
     /// What this shard may keep while others are over their share.
     #[inline]
     pub(crate) fn fair(&self) -> u64 {
-        self.share - self.share / 8
+        let share = self.share();
+        share - share / 8
     }
 
     #[inline]
@@ -198,6 +210,12 @@ impl<K, V> Shard<K, V> {
         self.times.get()?.get(id)
     }
 
+    /// When a cell is to be loaded again, if ever.
+    #[inline]
+    pub(crate) fn renewal(&self, id: u32) -> Option<&Renewal> {
+        self.renewals.get()?.get(id)
+    }
+
     /// An entry that the caller has just unlinked.
     #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
     pub(crate) fn unlinked_node<'g>(&'g self, _pin: &'g Pinned, id: u32) -> &'g Node<K, V> {
@@ -205,13 +223,17 @@ impl<K, V> Shard<K, V> {
         unsafe { Nodes::<K, V>::get(&self.cells, id) }
     }
 
-    /// Records a hit for the policy. If the entry can't expire, further hits need not come here.
+    /// Records a hit for the policy. If the entry can't expire and is not refreshed, further hits need not come here.
     #[inline]
     pub(crate) fn touch(&self, id: u32, header: &Header, counted: bool) {
         if self.ordered {
             return self.touch_in_order(id, header);
         }
-        let ends = || self.timed() && self.times(id).is_some_and(|times| times.end() != 0);
+        let ends = || {
+            self.timed()
+                && (self.times(id).is_some_and(|times| times.end() != 0)
+                    || self.renewal(id).is_some_and(|renewal| renewal.due.load(Ordering::Relaxed) != 0))
+        };
         header.settle(counted, &self.activity, || !ends());
     }
 

@@ -1,7 +1,7 @@
 //! A shard under its lock: deadlines, and the wheel that keeps their order.
 
 use super::locked::{Ends, Locked};
-use super::times::{Times, TimesTable};
+use super::times::{Side, Times};
 use super::wheel::{Step, Wheel};
 use crate::sync::Ordering;
 
@@ -11,7 +11,7 @@ impl<'s, K, V> Locked<'s, K, V> {
     pub(super) fn date(&mut self, id: u32, ends: Ends) {
         let shard = self.shard;
         if ends.deadline != 0 || ends.idle != 0 {
-            let times = shard.times.get_or_init(|| Box::new(TimesTable::new())).get_or_create(id);
+            let times = shard.times.get_or_init(|| Box::new(Side::new())).get_or_create(id);
             times.set(ends.deadline, ends.idle);
             let wheel = self.state.wheel.get_or_insert_with(|| Box::new(Wheel::new()));
             wheel.schedule(id, shard.leaves(times.end()));
@@ -19,6 +19,10 @@ impl<'s, K, V> Locked<'s, K, V> {
         } else if let Some(times) = shard.times(id) {
             times.set(0, 0);
             self.cancel(id);
+        }
+        if ends.due != 0 {
+            let renewals = shard.renewals.get_or_init(|| Box::new(Side::new()));
+            renewals.get_or_create(id).set(ends.due, ends.cost);
         }
     }
 
@@ -28,7 +32,7 @@ impl<'s, K, V> Locked<'s, K, V> {
         if deadline == 0 && shard.times(id).is_none() {
             return;
         }
-        let times = shard.times.get_or_init(|| Box::new(TimesTable::new())).get_or_create(id);
+        let times = shard.times.get_or_init(|| Box::new(Side::new())).get_or_create(id);
         times.deadline.store(deadline, Ordering::Relaxed);
         let wheel = self.state.wheel.get_or_insert_with(|| Box::new(Wheel::new()));
         match times.end() {

@@ -1,4 +1,5 @@
-//! Deadlines of entries, by cell id, in arrays that exist only for shards where something can expire.
+//! Deadlines of entries, and when they are to be loaded again, by cell id, in arrays that exist only for shards where
+//! something can expire or is refreshed.
 //!
 //! A cache without a time feature never allocates this, so an entry without a deadline costs no byte and a read of it no
 //! clock. The first `insert_with_ttl` into a shard switches it on.
@@ -6,7 +7,7 @@
 //! Two levels, both growing without a copy: segments of doubling size hold chunks of equal size.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Entries a chunk covers.
 const CHUNK: usize = 1024;
@@ -63,15 +64,49 @@ impl Times {
     }
 }
 
-type Chunk = OnceLock<Box<[Times]>>;
-
-/// The side array of one shard.
-#[derive(Debug)]
-pub(crate) struct TimesTable {
-    segments: [OnceLock<Box<[Chunk]>>; SEGMENTS],
+/// When an entry is to be loaded again, and what is known of its loads.
+#[derive(Debug, Default)]
+pub(crate) struct Renewal {
+    /// In ticks; 0 = never, [`FAR`] while a refresh is under way.
+    pub(crate) due: AtomicU64,
+    /// How long it took to load the value, in microseconds, at most 71 minutes; 0 = nobody knows.
+    pub(crate) cost: AtomicU32,
+    /// Refreshes that failed since the value was written.
+    failures: AtomicU32,
 }
 
-impl TimesTable {
+impl Renewal {
+    pub(crate) fn set(&self, due: u64, cost: u32) {
+        self.cost.store(cost, Ordering::Relaxed);
+        self.failures.store(0, Ordering::Relaxed);
+        self.due.store(due, Ordering::Relaxed);
+    }
+
+    /// Begins a refresh; false if the time that was seen has changed.
+    pub(crate) fn begin(&self, due: u64) -> bool {
+        due != FAR && self.due.compare_exchange(due, FAR, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Lets the next refresh wait for what `delay` makes of the number of failures before this one.
+    pub(crate) fn put_off(&self, now: u64, delay: impl FnOnce(u32) -> u64) {
+        let failures = self.failures.load(Ordering::Relaxed);
+        let due = now.saturating_add(delay(failures)).min(FAR - 1);
+        // The cell may hold another entry by now, of which nothing is known here but that it is not under way.
+        if self.due.compare_exchange(FAR, due, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.failures.store(failures.saturating_add(1), Ordering::Relaxed);
+        }
+    }
+}
+
+type Chunk<T> = OnceLock<Box<[T]>>;
+
+/// A side array of one shard.
+#[derive(Debug)]
+pub(crate) struct Side<T> {
+    segments: [OnceLock<Box<[Chunk<T>]>>; SEGMENTS],
+}
+
+impl<T: Default> Side<T> {
     pub(crate) fn new() -> Self {
         Self { segments: [const { OnceLock::new() }; SEGMENTS] }
     }
@@ -83,18 +118,18 @@ impl TimesTable {
         (segment, chunk - (FIRST << segment), id as usize % CHUNK)
     }
 
-    /// The times of an entry; none if nothing was ever stored near it.
+    /// What is kept of an entry; none if nothing was ever stored near it.
     #[inline]
-    pub(crate) fn get(&self, id: u32) -> Option<&Times> {
+    pub(crate) fn get(&self, id: u32) -> Option<&T> {
         let (segment, chunk, offset) = Self::position(id);
         self.segments[segment].get()?[chunk].get()?.get(offset)
     }
 
-    /// The times of an entry, made if missing. Writers only.
-    pub(crate) fn get_or_create(&self, id: u32) -> &Times {
+    /// What is kept of an entry, made if missing. Writers only.
+    pub(crate) fn get_or_create(&self, id: u32) -> &T {
         let (segment, chunk, offset) = Self::position(id);
         let chunks =
             self.segments[segment].get_or_init(|| (0..FIRST << segment).map(|_| Chunk::new()).collect());
-        &chunks[chunk].get_or_init(|| (0..CHUNK).map(|_| Times::default()).collect())[offset]
+        &chunks[chunk].get_or_init(|| (0..CHUNK).map(|_| T::default()).collect())[offset]
     }
 }

@@ -26,7 +26,11 @@ mod model;
 mod panics;
 mod reentrance;
 mod reference;
+mod refresh;
+#[cfg(feature = "tokio")]
+mod refresh_async;
 mod removal;
+mod resize;
 #[cfg(millpond_shuttle)]
 mod schedules;
 mod stale;

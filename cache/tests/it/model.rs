@@ -33,6 +33,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (1..50u64).prop_map(Op::Back),
         1 => Just(Op::Maintain),
         1 => Just(Op::Iterate),
+        1 => prop_oneof![0..12u64, Just(100)].prop_map(Op::Resize),
     ];
     prop::collection::vec(op, 1..120)
 }

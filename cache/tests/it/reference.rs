@@ -48,6 +48,8 @@ pub(crate) enum Op {
     Back(u64),
     Maintain,
     Iterate,
+    /// Another bound, unless the cache is to be roomy.
+    Resize(u64),
 }
 
 /// A hasher of three bits, or a good one.
@@ -350,6 +352,16 @@ impl Model {
                 if self.exact() {
                     assert_eq!(self.cache.entry_count() as usize, self.entries.len());
                 }
+            }
+            Op::Resize(_) if self.config.roomy => {}
+            Op::Resize(max) => {
+                self.max = max;
+                if self.config.weighted {
+                    self.cache.set_max_weight(max).unwrap();
+                } else {
+                    self.cache.set_max_capacity(max).unwrap();
+                }
+                assert_eq!(self.cache.max_capacity(), Some(max));
             }
             Op::Iterate => {
                 let seen: HashMap<_, _> = self.cache.iter().map(|(key, stored)| (key, stored.0)).collect();

@@ -207,6 +207,9 @@ impl Config {
                 return Err(BuildError::Zero(field));
             }
         }
+        if self.max_waiters == Some(0) {
+            return Err(BuildError::MaxWaiters);
+        }
         if self.leak_backtraces == Some(0) {
             return Err(BuildError::LeakBacktraces);
         }

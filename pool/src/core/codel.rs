@@ -23,7 +23,7 @@ impl Codel {
         Self { target, interval, until: 0, least: None, slow: false }
     }
 
-    /// Somebody is served after a wait, or comes to an empty queue: a wait of nothing.
+    /// Somebody is served after a wait, or a connection finds nobody who waits: a wait of nothing.
     pub(crate) fn observe(&mut self, waited: Ticks, now: Ticks) {
         self.roll(now);
         self.least = Some(self.least.map_or(waited, |least| least.min(waited)));
@@ -31,8 +31,10 @@ impl Codel {
 
     fn roll(&mut self, now: Ticks) {
         if now >= self.until {
-            // Nobody was served: nothing is known, and nothing changes.
-            self.slow = self.least.map_or(self.slow, |least| least > self.target);
+            // Nobody was served in this interval: nothing is known, and nothing changes. Nothing for longer than that: the
+            // pool is idle, or borrows need no lock.
+            let quiet = now >= self.until.saturating_add(self.interval);
+            self.slow = !quiet && self.least.map_or(self.slow, |least| least > self.target);
             self.least = None;
             self.until = now.saturating_add(self.interval);
         }
@@ -60,5 +62,9 @@ mod tests {
         assert!(codel.is_late(101, 2300) && !codel.is_late(100, 2300));
         codel.observe(20, 2400);
         assert!(!codel.is_late(500, 3400));
+        codel.observe(300, 3500);
+        codel.observe(300, 4500);
+        assert!(codel.is_late(500, 4600), "as before, while nobody is served");
+        assert!(!codel.is_late(500, 9000), "long over");
     }
 }

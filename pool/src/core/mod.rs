@@ -56,6 +56,9 @@ pub(crate) struct Expired<E> {
 /// The end of a wait: what came just in time, or nothing.
 pub(crate) type Late<C, E> = Result<Delivery<C, E>, Expired<E>>;
 
+/// What a waiter found: its delivery, and what is left to be done if it looked for a connection itself.
+pub(crate) type Polled<C, E> = (Option<Delivery<C, E>>, Option<After<C, E>>);
+
 /// A finished attempt to open a connection.
 pub(crate) struct Attempt<C> {
     pub(crate) connection: C,
@@ -220,11 +223,6 @@ impl<C, E> Core<C, E> {
             turn.after.hurry = turn.state.breaker.requested(instant);
             // First blocked, then searched: what comes back from now on comes here.
             turn.block();
-            if turn.state.waiters.is_empty() {
-                if let Some(codel) = &mut turn.state.codel {
-                    codel.observe(0, now);
-                }
-            }
             let ticket = turn.state.waiters.join(rank);
             turn.serve();
             if let Some(Delivery::Connection(held)) = turn.state.waiters.take_if_delivered(ticket) {
@@ -258,13 +256,7 @@ impl<C, E> Core<C, E> {
     }
 
     /// Takes what was delivered, or stores whom to wake.
-    pub(crate) fn poll(
-        &self,
-        ticket: Ticket,
-        waiter: Waiter,
-        waited: Duration,
-        now: Ticks,
-    ) -> (Option<Delivery<C, E>>, Option<After<C, E>>) {
+    pub(crate) fn poll(&self, ticket: Ticket, waiter: Waiter, waited: Duration, now: Ticks) -> Polled<C, E> {
         let mut state = self.state.lock();
         if state.waiters.is_nudged(ticket) {
             drop(state);

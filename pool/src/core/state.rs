@@ -39,7 +39,7 @@ pub(crate) struct After<C, E> {
     pub(crate) open: SmallVec<[Slot; 1]>,
     /// A prober that sleeps should look again.
     pub(crate) hurry: bool,
-    /// Something left the pool: who waits for its end should look again.
+    /// Something left the pool, or came back while it is suspended: who waits for that should look again.
     pub(crate) left: bool,
     /// User values that must not be dropped under the lock.
     pub(crate) errors: SmallVec<[Arc<ConnectError<E>>; 1]>,
@@ -208,6 +208,11 @@ impl<C, E> Turn<'_, C, E> {
         }
         self.shed();
         if self.state.waiters.is_empty() || self.state.suspended || self.may_barge() {
+            if let Some(codel) = &mut self.state.codel {
+                codel.observe(0, self.now);
+            }
+            // Somebody may wait for the last of them.
+            self.after.left |= self.state.suspended;
             let Held { slot, entry } = held;
             self.shelf.put_locked(self.shelf.home(), slot, entry);
         } else {
@@ -435,7 +440,8 @@ impl<C, E> Turn<'_, C, E> {
         if state.blocked && !state.suspended && state.uncovered() > 0 {
             let told = state.waiters.nudged();
             assert!(
-                idle <= told || told == state.waiters.len(),
+                self.shelf.is_empty()
+                    || (self.limits.barging > 0 && (idle <= told || told == state.waiters.len())),
                 "nobody waits beside an idle connection, unless told to fetch it"
             );
         }

@@ -31,7 +31,7 @@ pub use provider::ProviderFuture;
 #[cfg(feature = "r2d2")]
 pub use r2d2::{R2d2, R2d2Connection, R2d2Error};
 #[cfg(feature = "redis")]
-pub use redis::Redis;
+pub use redis::{Redis, RedisConnection};
 #[cfg(feature = "sqlx-mysql")]
 pub use sqlx_mysql::SqlxMySql;
 #[cfg(feature = "sqlx-postgres")]

@@ -1,11 +1,13 @@
 //! Redis and Valkey connections of the redis crate.
 
-use redis::aio::MultiplexedConnection;
-use redis::{Client, ErrorKind, RedisError, cmd};
+use std::fmt;
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult, Value, cmd};
 
 use crate::manager::{Manager, Verdict};
 
-/// Opens [`MultiplexedConnection`]s.
+/// Opens [`RedisConnection`]s: multiplexed connections that remember whether they broke.
 ///
 /// A multiplexed connection may be cloned and shared; pool it where commands are not independent: transactions, `WATCH`,
 /// blocking commands. A failed sign-in counts as a permanent error.
@@ -32,22 +34,33 @@ impl Redis {
 }
 
 impl Manager for Redis {
-    type Connection = MultiplexedConnection;
+    type Connection = RedisConnection;
     type Error = RedisError;
 
-    async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
-        self.client.get_multiplexed_async_connection().await
+    async fn connect(&self) -> Result<RedisConnection, RedisError> {
+        let inner = self.client.get_multiplexed_async_connection().await?;
+        Ok(RedisConnection { inner, broken: false })
     }
 
-    async fn validate(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    async fn validate(&self, connection: &mut RedisConnection) -> Result<(), RedisError> {
         cmd("PING").query_async::<()>(connection).await
     }
 
-    fn on_return(&self, _: &mut MultiplexedConnection) -> Verdict {
-        if self.clean { Verdict::Reset } else { Verdict::Keep }
+    fn probe(&self, connection: &mut RedisConnection) -> bool {
+        !connection.broken
     }
 
-    async fn reset(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    fn on_return(&self, connection: &mut RedisConnection) -> Verdict {
+        if connection.broken {
+            Verdict::Broken
+        } else if self.clean {
+            Verdict::Reset
+        } else {
+            Verdict::Keep
+        }
+    }
+
+    async fn reset(&self, connection: &mut RedisConnection) -> Result<(), RedisError> {
         // An error where no transaction is open, which is the usual case. It gives up watched keys too.
         match cmd("DISCARD").query_async::<()>(connection).await {
             Err(error) if error.is_io_error() => return Err(error),
@@ -58,5 +71,55 @@ impl Manager for Redis {
 
     fn is_permanent(&self, error: &RedisError) -> bool {
         matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig)
+    }
+}
+
+/// A multiplexed connection that remembers whether a command failed because it broke. Commands take it as they take any
+/// connection: `cmd.query_async(&mut *guard)`.
+pub struct RedisConnection {
+    inner: MultiplexedConnection,
+    broken: bool,
+}
+
+impl RedisConnection {
+    /// The connection alone. A clone of it: what happens to that is not noticed here.
+    #[must_use]
+    pub fn inner(&self) -> MultiplexedConnection {
+        self.inner.clone()
+    }
+
+    fn note<T>(broken: &mut bool, result: RedisResult<T>) -> RedisResult<T> {
+        if let Err(error) = &result {
+            *broken |= error.is_unrecoverable_error() || error.is_connection_dropped();
+        }
+        result
+    }
+}
+
+impl ConnectionLike for RedisConnection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(async move { Self::note(&mut self.broken, self.inner.req_packed_command(cmd).await) })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        cmd: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        Box::pin(async move {
+            let answers = self.inner.req_packed_commands(cmd, offset, count).await;
+            Self::note(&mut self.broken, answers)
+        })
+    }
+
+    fn get_db(&self) -> i64 {
+        self.inner.get_db()
+    }
+}
+
+impl fmt::Debug for RedisConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConnection").field("broken", &self.broken).finish_non_exhaustive()
     }
 }

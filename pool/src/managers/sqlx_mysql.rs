@@ -13,7 +13,8 @@ const PERMANENT: [u16; 5] = [1044, 1045, 1049, 1130, 1251];
 /// Opens [`MySqlConnection`]s, to MySQL or MariaDB.
 ///
 /// A connection that comes back inside a transaction that sqlx knows of is discarded. One that was opened by a `BEGIN` of
-/// the user's own is ended by [`clean`](Self::clean).
+/// the user's own is ended by [`clean`](Self::clean), which also notices a connection that broke under a query; without it
+/// drop such a guard by `Guard::discard`.
 #[derive(Clone, Debug)]
 pub struct SqlxMySql {
     options: Provider<MySqlConnectOptions, sqlx::Error>,

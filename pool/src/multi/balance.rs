@@ -65,7 +65,8 @@ impl Rounds {
 pub(super) fn least_in_use(candidates: &[Candidate], turn: usize) -> Option<usize> {
     #[expect(clippy::cast_precision_loss, reason = "loads are small")]
     let load = |candidate: &Candidate| (candidate.load as f64 + 1.0) / candidate.weight;
-    let place = |index: usize| (index + usize::MAX - turn % usize::MAX) % candidates.len().max(1);
+    let length = candidates.len().max(1);
+    let place = |index: usize| (index + length - turn % length) % length;
     let best = candidates.iter().enumerate().min_by(|(at, one), (other_at, other)| {
         load(one).total_cmp(&load(other)).then_with(|| place(*at).cmp(&place(*other_at)))
     })?;
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn keys_stay_when_another_target_goes() {
         let all = candidates(&[1.0, 1.0, 2.0, 1.0]);
-        let mut counts = [0; 4];
+        let mut counts = [0_i32; 4];
         for key in 0..10_000 {
             let home = rendezvous(&all, key).unwrap();
             counts[home] += 1;
@@ -149,7 +150,7 @@ mod tests {
             assert!(home == 3 || home == without, "only the keys of the one that went move");
         }
         for (count, share) in counts.into_iter().zip([2000, 2000, 4000, 2000]) {
-            assert!((count - share as i32).abs() < 250, "{counts:?}");
+            assert!((count - share).abs() < 250, "{counts:?}");
         }
         assert_eq!(rendezvous(&[], 1), None);
     }

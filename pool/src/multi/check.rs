@@ -4,13 +4,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 
 use super::Shared;
 use super::target::{Member, Role};
 use crate::contain;
 use crate::guard::Guard;
 use crate::manager::Manager;
+use crate::rt::{sleep, timeout};
 
 /// Marks the group as not watched when the task ends, so that the next caller starts another.
 struct Shift<M: Manager>(Weak<Shared<M>>);

@@ -48,7 +48,7 @@ use crate::config::Config;
 use crate::error::{BuildError, Error, Step};
 use crate::manager::Manager;
 use crate::pool::Pool;
-use crate::rt::Rt;
+use crate::rt::{Rt, timeout};
 
 pub use balance::Balance;
 pub use route::{Route, RouteError, Routed};
@@ -260,6 +260,16 @@ impl<M: Manager> Shared<M> {
         Ok(())
     }
 
+    /// Whether there is a target for this route beside those in `tried`.
+    fn is_any_left(members: &Members<M>, route: &Route, tried: &[usize]) -> bool {
+        members.iter().enumerate().any(|(index, member)| {
+            let role = member.role();
+            let fit =
+                route.wants.is_none_or(|wants| wants == role) || (route.fallback && role == Role::Primary);
+            fit && !tried.contains(&index)
+        })
+    }
+
     /// The next target for this route, but none of those in `tried`.
     fn pick(&self, members: &Members<M>, route: &Route, tried: &[usize]) -> Option<usize> {
         let all = |wants: Option<Role>, ejected: bool| -> Vec<Candidate> {
@@ -354,7 +364,7 @@ impl<M: Manager> MultiTarget<M> {
         let limit = route.request.timeout.unwrap_or(shared.config.acquire_timeout);
         let mut members = shared.members();
         if members.is_empty() && shared.resolver.is_some() {
-            let resolving = shared.rt.enter(|| tokio::time::timeout(limit, check::resolve(shared)));
+            let resolving = shared.rt.enter(|| timeout(limit, check::resolve(shared)));
             let _known_now = resolving.await;
             members = shared.members();
         }
@@ -363,7 +373,7 @@ impl<M: Manager> MultiTarget<M> {
             let member = &members[index];
             tried.push(index);
             let left = limit.saturating_sub(began.elapsed());
-            let more = shared.pick(&members, &route, &tried).is_some();
+            let more = Shared::is_any_left(&members, &route, &tried);
             // While there are others, none gets all of the time.
             let part = if more { left / 2 } else { left };
             match member.pool.get_with(route.request.timeout(part)).await {

@@ -158,14 +158,16 @@ async fn tokio_postgres_never_lends_what_it_knows_is_dead() {
 /// The provider is asked before each attempt, so a new password needs no new pool.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn credentials_may_rotate() {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
     let Some(server) = require(Postgres::start()) else { return };
     server.psql("create role app login password 'old'").unwrap();
     let password = Arc::new(Mutex::new("old"));
     let asked = Arc::clone(&password);
     let port = server.port();
     let manager = TokioPostgres::with_provider(move || {
-        let password = *asked.lock().unwrap();
+        let password = *asked.lock();
         Box::pin(async move {
             let mut config = tokio_postgres::Config::new();
             config.host("127.0.0.1").port(port).user("app").password(password).dbname("postgres");
@@ -175,7 +177,7 @@ async fn credentials_may_rotate() {
     let pool = small(manager).build().unwrap();
     drop(pool.get().await.unwrap());
     server.psql("alter role app password 'new'").unwrap();
-    *password.lock().unwrap() = "new";
+    *password.lock() = "new";
     pool.reset();
     assert!(pool.get().await.is_ok());
 }

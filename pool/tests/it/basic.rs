@@ -64,6 +64,8 @@ fn wrong_settings_are_named() {
     let builder = || Pool::builder(Fake::default());
     assert_eq!(builder().max_size(0).build().unwrap_err(), BuildError::MaxSize);
     assert_eq!(builder().max_opening(0).build().unwrap_err(), BuildError::MaxOpening);
+    assert_eq!(builder().max_waiters(0).build().unwrap_err(), BuildError::MaxWaiters);
+    assert_eq!(builder().leak_backtraces(0).build().unwrap_err(), BuildError::LeakBacktraces);
     let error = builder().max_size(2).min_idle(3).build().unwrap_err();
     assert_eq!(error, BuildError::MinIdle { min_idle: 3, max_size: 2 });
     let error = builder().validation_timeout(Duration::ZERO).build().unwrap_err();
