@@ -32,7 +32,8 @@
 //!   caller, [`Cache::get_or_insert_with_detached`].
 //! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
 //! - Weights in bytes for common types: [`weighers`].
-//! - [`RemovalCause`], [`Stats`]: what left, what was counted.
+//! - [`RemovalCause`], [`Stats`]: what left, what was counted. [`Notifications`]: what left, on another thread or in a task.
+//! - Entries removed together, by tag: [`Cache::insert_with_tags`], [`Cache::invalidate_tag`].
 //! - [`Expiry`], [`Cache::set_expires_after`]: a life of its own for each entry.
 //! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
@@ -61,6 +62,7 @@ mod listener;
 mod loading;
 #[cfg(all(test, millpond_loom))]
 mod models;
+mod notifications;
 mod optional;
 mod pin;
 /// The eviction policy: knows slots, hashes and weights; no key, no value, no lock, no clock.
@@ -75,6 +77,7 @@ mod removal;
 mod stats;
 mod store;
 mod sync;
+mod tags;
 mod waiter;
 pub mod weighers;
 mod zeroed;
@@ -89,6 +92,7 @@ pub use crate::error::{BuildError, ResizeError};
 pub use crate::eviction::{Admission, EvictionPolicy};
 pub use crate::expiry::Expiry;
 pub use crate::iter::Iter;
+pub use crate::notifications::{Notifications, Removal, WhenFull};
 pub use crate::pin::PinGuard;
 pub use crate::refresh::Refresh;
 pub use crate::refresher::RefreshJob;

@@ -24,6 +24,7 @@ pub(crate) enum Counter {
     Replaced,
     Expired,
     Evicted,
+    Cleared,
     ListenerPanics,
     StaleServed,
     Refreshes,
@@ -31,7 +32,7 @@ pub(crate) enum Counter {
     RefreshesDiscarded,
 }
 
-const COUNTERS: usize = 14;
+const COUNTERS: usize = 15;
 
 impl Counter {
     pub(crate) fn removal(cause: RemovalCause) -> Self {
@@ -40,6 +41,7 @@ impl Counter {
             RemovalCause::Replaced => Self::Replaced,
             RemovalCause::Expired => Self::Expired,
             RemovalCause::Size => Self::Evicted,
+            RemovalCause::Cleared => Self::Cleared,
         }
     }
 }
@@ -103,6 +105,7 @@ impl Counters {
             replaced: self.sum(Counter::Replaced),
             expired: self.sum(Counter::Expired),
             evicted: self.sum(Counter::Evicted),
+            cleared: self.sum(Counter::Cleared),
             listener_panics: self.sum(Counter::ListenerPanics),
             stale_served: self.sum(Counter::StaleServed),
             refreshes: self.sum(Counter::Refreshes),
@@ -128,6 +131,7 @@ pub struct Stats {
     replaced: u64,
     expired: u64,
     evicted: u64,
+    cleared: u64,
     listener_panics: u64,
     stale_served: u64,
     refreshes: u64,
@@ -200,6 +204,12 @@ impl Stats {
     #[must_use]
     pub fn evictions(&self) -> u64 {
         self.evicted
+    }
+
+    /// Entries that left with all others ([`RemovalCause::Cleared`]), counted when they are taken out.
+    #[must_use]
+    pub fn cleared(&self) -> u64 {
+        self.cleared
     }
 
     /// Failed loads that were answered with an expired value

@@ -110,7 +110,7 @@ fn section(fault: Fault, cells: &[Cell]) -> Section {
                 outcome.in_flight.to_string(),
                 outcome.dead.to_string(),
                 duration(outcome.stall.as_nanos() as f64),
-                outcome.recovery.map_or_else(|| "never".to_owned(), |time| duration(time.as_nanos() as f64)),
+                recovery(outcome),
                 if outcome.dials_per_second > 0.0 {
                     format!("{:.1}", outcome.dials_per_second)
                 } else {
@@ -123,6 +123,14 @@ fn section(fault: Fault, cells: &[Cell]) -> Section {
         }
     }
     section
+}
+
+fn recovery(outcome: &Outcome) -> String {
+    match outcome.recovery {
+        Some(time) => duration(time.as_nanos() as f64),
+        None if outcome.seen == 0 => "-".to_owned(),
+        None => "never".to_owned(),
+    }
 }
 
 /// The beginning of a text.

@@ -15,6 +15,8 @@ pub(super) struct Outcome {
     pub(super) dead: usize,
     /// The longest time to an answer from the pool.
     pub(super) stall: Duration,
+    /// Callers that were answered since the fault began.
+    pub(super) seen: usize,
     /// From the end of the fault to the last failure; `None` if nobody succeeded after it.
     pub(super) recovery: Option<Duration>,
     /// Connections opened in a second of the fault.
@@ -53,6 +55,7 @@ impl Outcome {
         let (mut last_failure, mut last_success) = (None, None);
         let mut waits = Vec::new();
         for seen in all.iter().filter(|seen| seen.ended >= began) {
+            self.seen += 1;
             if seen.answered >= began {
                 self.stall = self.stall.max(seen.answered - seen.asked);
             }

@@ -40,7 +40,7 @@ struct Shared {
     dials: AtomicUsize,
     open: AtomicUsize,
     most: AtomicUsize,
-    /// Connections that the server ended first, and whose clients have been told.
+    /// Connections that the server ended, and whose clients have been told.
     ended: AtomicUsize,
 }
 
@@ -77,7 +77,12 @@ impl Proxy {
         self.shared.most.load(SeqCst)
     }
 
-    /// Connections that the server ended first, and whose clients have been told.
+    /// Connections that there are.
+    pub(super) fn open(&self) -> usize {
+        self.shared.open.load(SeqCst)
+    }
+
+    /// Connections that the server ended, and whose clients have been told.
     pub(super) fn ended(&self) -> usize {
         self.shared.ended.load(SeqCst)
     }
@@ -197,9 +202,7 @@ async fn carry(
             read = from_server.read(&mut down) => match read {
                 Ok(0) | Err(_) => {
                     let _end = to_client.shutdown().await;
-                    if client_is_there {
-                        shared.ended.fetch_add(1, SeqCst);
-                    }
+                    shared.ended.fetch_add(1, SeqCst);
                     return End::Usual;
                 }
                 Ok(count) => {

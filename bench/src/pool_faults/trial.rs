@@ -131,6 +131,9 @@ impl Trial {
         sleep(BEFORE).await;
         let (began, dials) = (Instant::now(), self.proxy.dials());
         self.proxy.set(Weather { down: true, ..Weather::FAIR });
+        while self.proxy.open() > 0 {
+            tokio::task::yield_now().await;
+        }
         let complete = Instant::now();
         sleep(Duration::from_secs(5)).await;
         let dials = self.proxy.dials() - dials;

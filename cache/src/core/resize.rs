@@ -4,7 +4,6 @@
 //! user code runs. See [`budget`](super::budget) for why the bound is exact when a call returns.
 
 use super::Core;
-use super::write::Removed;
 use crate::sync::thread;
 
 /// Entries evicted under one lock.
@@ -60,7 +59,7 @@ impl<K, V, S> Core<K, V, S> {
             return false;
         }
         let pin = self.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = self.removed();
         let mut locked = shard.lock();
         let (mut freed, excess) = (0, self.budget.excess());
         for _ in 0..EVICTED_TOGETHER {

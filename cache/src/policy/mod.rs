@@ -46,7 +46,7 @@ mod tests;
 pub use activity::Activity;
 pub(crate) use chunked::Chunked;
 pub use entries::Entries;
-pub use header::Header;
+pub use header::{Header, Mark, Marks, Seen};
 pub use kind::Kind;
 pub(crate) use random::Random;
 pub use state::{Config, Policy};

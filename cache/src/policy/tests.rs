@@ -15,6 +15,8 @@ struct Engine {
     free: Vec<u32>,
     slots: HashMap<u64, u32>,
     keys: HashMap<u32, u64>,
+    /// Slots of entries that were cleared and not named yet.
+    cleared: HashSet<u32>,
     capacity: u64,
     hash: fn(u64) -> u32,
 }
@@ -45,6 +47,7 @@ impl Engine {
             free: Vec::new(),
             slots: HashMap::new(),
             keys: HashMap::new(),
+            cleared: HashSet::new(),
             capacity,
             hash: mixed,
         }
@@ -139,6 +142,7 @@ enum Op {
     Evict,
     Capacity(u64),
     Clear,
+    Sweep,
 }
 
 fn ops(weights: impl Strategy<Value = u32> + Clone) -> impl Strategy<Value = Vec<Op>> {
@@ -150,6 +154,7 @@ fn ops(weights: impl Strategy<Value = u32> + Clone) -> impl Strategy<Value = Vec
         4 => Just(Op::Evict),
         1 => (1..200u64).prop_map(Op::Capacity),
         1 => Just(Op::Clear),
+        3 => Just(Op::Sweep),
     ];
     prop::collection::vec(op, 0..600)
 }
@@ -187,9 +192,17 @@ fn run(mut engine: Engine, ops: Vec<Op>) {
                 }
             }
             Op::Clear => {
-                engine.policy.clear();
-                engine.free.extend(engine.slots.drain().map(|(_, slot)| slot));
+                engine.policy.clear(&engine.headers);
+                engine.cleared.extend(engine.slots.drain().map(|(_, slot)| slot));
                 engine.keys.clear();
+            }
+            Op::Sweep => {
+                let next = engine.policy.next_cleared(&engine.headers);
+                assert_eq!(next.is_none(), engine.cleared.is_empty());
+                if let Some(slot) = next {
+                    assert!(engine.cleared.remove(&slot), "cleared, and named once");
+                    engine.free.push(slot);
+                }
             }
         }
         engine.check();
