@@ -18,10 +18,10 @@ use equivalent::Equivalent;
 use crate::cache::Cache;
 use crate::core::load::{Boarding, Landed, Leader};
 use crate::core::write::Life;
+use crate::counter::Counter;
 use crate::flight::{Flight, Inside, Outcome};
 use crate::loading::forbid_recursion;
 use crate::reclaim;
-use crate::stats::Counter;
 
 impl<K, V, S> Cache<K, V, S>
 where

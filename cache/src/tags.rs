@@ -43,6 +43,7 @@ where
 
     /// How many tags all entries carry together, for tests of leaks.
     #[doc(hidden)]
+    #[must_use]
     pub fn tag_links(&self) -> usize {
         self.core.tag_links()
     }

@@ -14,14 +14,15 @@ use std::time::Instant;
 use equivalent::Equivalent;
 use hashbrown::HashTable;
 
-use super::claim::Claim;
 use super::held::Held;
+use super::tags::Claim;
 use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
+use crate::counter::Counter;
 use crate::flight::{Flight, Outcome};
+use crate::notifications::Note;
 use crate::reclaim::{self, Pinned};
 use crate::removal::RemovalCause;
-use crate::stats::Counter;
 use crate::store::locked::{Aftermath, Ends, Locked, Spot};
 use crate::sync::Mutex;
 
@@ -204,8 +205,7 @@ where
     /// Counts a load that ended.
     pub(crate) fn count_load(&self, counter: Counter, began: Option<Instant>) {
         if let (Some(counters), Some(began)) = (&self.counters, began) {
-            counters.count(counter, 1);
-            counters.count(Counter::LoadNanos, u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            counters.count_load(counter, began.elapsed());
         }
     }
 
@@ -325,7 +325,7 @@ where
         }
         let aftermath = locked.finish();
         drop(credit);
-        Left { pin, index, removed, aftermath, _late: late }
+        Left { pin, index, removed: removed.detach(), aftermath, _late: late }
     }
 
     /// Shares the error with those who wait; nothing is stored.
@@ -370,6 +370,13 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
         }
     }
 
+    /// What this load stores will carry tags. Before its loader runs.
+    pub(crate) fn claim(&mut self, tags: &[Arc<str>]) {
+        if !tags.is_empty() {
+            self.claim = Some(Claim::new(&self.core.tag_loads, tags));
+        }
+    }
+
     /// A handle to the flight, to wait for its end.
     #[cfg(feature = "tokio")]
     pub(crate) fn flight_handle(&self) -> Arc<Flight<V>> {
@@ -405,7 +412,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
 struct Left<K, V> {
     pin: Option<Pinned>,
     index: usize,
-    removed: Removed,
+    removed: Vec<Note>,
     aftermath: Aftermath<K, V>,
     /// A value that came too late.
     _late: Option<V>,
@@ -420,9 +427,18 @@ pub(crate) struct Landed<'c, K, V, S> {
 
 impl<K, V, S> Landed<'_, K, V, S> {
     /// Runs listeners and drops of the user's.
-    pub(crate) fn conclude(self) {
-        if let Some(Left { pin, index, removed, aftermath, _late }) = self.left {
-            self.core.conclude(pin, index, &removed, aftermath);
+    pub(crate) fn conclude(mut self) {
+        if let Some(Left { pin, index, removed, aftermath, _late }) = self.left.take() {
+            self.core.conclude(pin, index, &self.core.removed_before(removed), aftermath);
+        }
+    }
+}
+
+impl<K, V, S> Drop for Landed<'_, K, V, S> {
+    fn drop(&mut self) {
+        // Somebody panicked before us: at least nobody shall wait for the reports.
+        if let Some(left) = self.left.take() {
+            drop(self.core.removed_before(left.removed));
         }
     }
 }

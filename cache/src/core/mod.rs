@@ -12,14 +12,15 @@
 //! - [`load`]: one load per key at a time; [`held`]: for longer than the call that began it.
 //! - [`renew`]: values that are loaded again before they end.
 //! - [`stale`]: old values for loads that fail.
-//! - [`tags`](self::tags): entries removed together; [`claim`]: for loads in flight.
+//! - [`view`]: what the policy thinks of the entries.
+//! - [`tags`](self::tags): entries removed together.
+//! - `snapshot`: what is saved of entries, and how they are put back.
 //! - [`compute`]: read, decide, write as one step, with the decision outside the lock.
 //!
 //! **Locks.** A shard's lock, then that shard's flights; never two shards at once. Under them runs no user code but
 //! `K: Eq`; hashing, weighing and allocation of the value happen before, listeners and drops after.
 
 pub(crate) mod budget;
-mod claim;
 pub(crate) mod clear;
 mod compute;
 pub(crate) mod expire;
@@ -31,8 +32,11 @@ mod plain;
 mod read;
 mod renew;
 pub(crate) mod resize;
+#[cfg(feature = "snapshot")]
+pub(crate) mod snapshot;
 mod stale;
 pub(crate) mod tags;
+mod view;
 pub(crate) mod write;
 
 use std::hash::{BuildHasher, Hash};
@@ -40,18 +44,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use budget::Budget;
-use claim::TagLoads;
 use clear::Waiting;
 use janitors::Janitors;
 use load::Flights;
+use tags::TagLoads;
 
 use crate::clock::Ticks;
+use crate::counters::Counters;
 use crate::expiry::Expiry;
 use crate::freshness::Freshness;
 use crate::listener::Listener;
 use crate::notifications::Outbox;
 use crate::policy::Marks;
-use crate::stats::Counters;
 use crate::store::shards::Shards;
 
 /// Decides what an entry weighs.

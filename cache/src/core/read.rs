@@ -8,8 +8,8 @@ use super::expire::OFF;
 use super::renew::refresh_after_read;
 use super::{Core, KeyHash};
 use crate::clock::kept;
+use crate::counter::Counter;
 use crate::reclaim::Pinned;
-use crate::stats::Counter;
 use crate::store::shard::{Found, Shard, Unseen};
 use crate::store::times::{Renewal, Times};
 

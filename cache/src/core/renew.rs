@@ -12,12 +12,12 @@ use std::sync::Arc;
 use super::load::Leader;
 use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
+use crate::counter::Counter;
 use crate::flight::Outcome;
 use crate::freshness::Refreshing;
 use crate::policy::Random;
 use crate::reclaim::Pinned;
 use crate::removal::RemovalCause;
-use crate::stats::Counter;
 use crate::store::locked::{Ends, Locked};
 use crate::store::shard::{Found, Shard};
 use crate::store::times::{FAR, Renewal};
@@ -183,7 +183,12 @@ where
         let mut left = None;
         if stays && fits {
             let fresh = Fresh { hash, key, value: stored, weight, ends };
-            core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            let tags = old.map_or_else(Vec::new, |old| locked.tags_of(old.id));
+            let linked = core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            if let (Some(id), false) = (linked, tags.is_empty()) {
+                // The same entry, only newer.
+                locked.attach_tags(id, &tags);
+            }
         } else {
             if let Some(old) = old.filter(|_| stays) {
                 // Heavier than the whole cache: as for other writes, the old value goes.

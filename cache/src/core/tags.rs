@@ -1,11 +1,16 @@
-//! Entries by tag: writing them, removing all that carry one, and loads that will ([`claim`](super::claim)).
+//! Entries by tag: writing them, removing all that carry one, and loads that will.
+//!
+//! A load says its tags when it begins. Who invalidates one counts that first and then goes through the shards; a load stores
+//! its value, under the shard's lock, only if nobody counted since it began. So either the value was there before its shard was
+//! looked at, and is removed, or it is not stored.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::Core;
-use super::claim::Claim;
-use super::load::Leader;
 use super::write::Life;
 use crate::reclaim;
 use crate::removal::RemovalCause;
@@ -13,11 +18,58 @@ use crate::removal::RemovalCause;
 /// Entries removed under one lock.
 const TOGETHER: usize = 64;
 
-impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
-    /// What this load stores will carry tags. Before its loader runs.
-    pub(crate) fn claim(&mut self, tags: &[Arc<str>]) {
-        if !tags.is_empty() {
-            self.claim = Some(Claim::new(&self.core.tag_loads, tags));
+/// The tags of loads in flight.
+#[derive(Debug, Default)]
+pub(crate) struct TagLoads(Mutex<HashMap<Arc<str>, Loads, ahash::RandomState>>);
+
+#[derive(Debug, Default)]
+struct Loads {
+    in_flight: usize,
+    invalidations: u64,
+}
+
+/// What a load in flight has said about its tags. Ends with it.
+pub(crate) struct Claim {
+    loads: Arc<TagLoads>,
+    tags: Box<[Arc<str>]>,
+    /// Of all of them, when the load began.
+    invalidations: u64,
+}
+
+impl Claim {
+    pub(super) fn new(loads: &Arc<TagLoads>, tags: &[Arc<str>]) -> Self {
+        let mut table = loads.0.lock();
+        let mut invalidations = 0;
+        for tag in tags {
+            let held = table.entry(Arc::clone(tag)).or_default();
+            held.in_flight += 1;
+            invalidations += held.invalidations;
+        }
+        drop(table);
+        Self { loads: Arc::clone(loads), tags: tags.into(), invalidations }
+    }
+
+    /// Whether none of the tags was invalidated since.
+    pub(super) fn holds(&self) -> bool {
+        let table = self.loads.0.lock();
+        // They only grow, and stay while we are in flight.
+        self.tags.iter().map(|tag| table[tag].invalidations).sum::<u64>() == self.invalidations
+    }
+
+    pub(super) fn tags(&self) -> &[Arc<str>] {
+        &self.tags
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut table = self.loads.0.lock();
+        for tag in &self.tags {
+            let Some(held) = table.get_mut(tag) else { continue };
+            held.in_flight -= 1;
+            if held.in_flight == 0 {
+                table.remove(tag);
+            }
         }
     }
 }
@@ -37,7 +89,9 @@ where
 impl<K, V, S> Core<K, V, S> {
     /// Removes all live entries that carry a tag, and returns how many.
     pub(crate) fn invalidate_tag(&self, tag: &str) -> u64 {
-        self.tag_loads.invalidate(tag);
+        if let Some(loads) = self.tag_loads.0.lock().get_mut(tag) {
+            loads.invalidations += 1;
+        }
         let mut count = 0;
         for (index, shard) in self.shards.iter().enumerate() {
             // What is tagged while we are here comes after us: so this ends.
@@ -69,6 +123,6 @@ impl<K, V, S> Core<K, V, S> {
     /// Joins of entries and tags, and tags of loads in flight.
     pub(crate) fn tag_links(&self) -> usize {
         let held: usize = self.shards.iter().map(|shard| shard.lock().tag_links()).sum();
-        held + self.tag_loads.len()
+        held + self.tag_loads.0.lock().len()
     }
 }

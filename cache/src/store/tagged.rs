@@ -1,11 +1,10 @@
-//! Tags of entries, under the shard's lock.
+//! A shard under its lock: its entries' tags.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::locked::Locked;
 use super::tags::Tags;
-use crate::sync::Ordering;
 
 impl<K, V> Locked<'_, K, V> {
     /// Gives a linked entry tags.
@@ -17,13 +16,21 @@ impl<K, V> Locked<'_, K, V> {
 
     /// How many entries carry a tag.
     pub(crate) fn tagged(&self, name: &str) -> usize {
-        self.state.tags.as_ref().map_or(0, |tags| tags.tagged(name))
+        self.state.tags.as_ref().map_or(0, |tags| tags.entries(name))
     }
 
-    /// The entry that has carried a tag for longest. Loses all its tags; none if it is hidden.
+    /// The entry that has carried a tag for longest; loses all its tags. `Some(None)` if it is one that was cleared and waits.
     pub(crate) fn take_tagged(&mut self, name: &str) -> Option<Option<u32>> {
-        let era = self.shard.clears();
-        self.state.tags.as_mut()?.take_tagged(name, era)
+        let now = self.shard.clears();
+        let tags = self.state.tags.as_mut()?;
+        let (cell, era) = tags.oldest(name)?;
+        tags.detach(cell);
+        Some((era == now).then_some(cell))
+    }
+
+    /// The tags of an entry.
+    pub(crate) fn tags_of(&self, id: u32) -> Vec<Arc<str>> {
+        self.state.tags.as_ref().map_or_else(Vec::new, |tags| tags.of(id))
     }
 
     /// Joins of entries and tags.
@@ -31,12 +38,13 @@ impl<K, V> Locked<'_, K, V> {
         self.state.tags.as_ref().map_or(0, |tags| tags.links())
     }
 
+    /// Panics unless only entries that are there have tags.
     pub(super) fn check_tags(&self) {
         let Some(tags) = &self.state.tags else { return };
         let linked: HashSet<u32> = self.ids().into_iter().collect();
         let view = self.view();
         let cleared: HashSet<u32> = self.state.policy.each_cleared(&view).collect();
-        let era = self.shard.load.clears.load(Ordering::Relaxed);
-        tags.check(|cell, tagged| if tagged == era { &linked } else { &cleared }.contains(&cell));
+        let now = self.shard.clears();
+        tags.check(|cell, era| if era == now { &linked } else { &cleared }.contains(&cell));
     }
 }

@@ -167,21 +167,31 @@ impl Tags {
     }
 
     /// How many entries carry a tag.
-    pub(super) fn tagged(&self, name: &str) -> usize {
+    pub(super) fn entries(&self, name: &str) -> usize {
         self.names.get(name).map_or(0, |&tag| self.tags[tag as usize].entries)
     }
 
-    /// The entry that has carried a tag for longest. Loses all its tags; none if it is of another era.
-    pub(super) fn take_tagged(&mut self, name: &str, era: u32) -> Option<Option<u32>> {
+    /// The entry that has carried a tag for longest, and its era.
+    pub(super) fn oldest(&self, name: &str) -> Option<(u32, u32)> {
         let &tag = self.names.get(name)?;
         let link = &self.links[self.tags[tag as usize].oldest as usize];
-        let (cell, is_hidden) = (link.cell, link.era != era);
-        self.detach(cell);
-        Some((!is_hidden).then_some(cell))
+        Some((link.cell, link.era))
     }
 
-    /// Joins of entries and tags.
+    /// Links in use.
     pub(super) fn links(&self) -> usize {
         self.used
+    }
+
+    /// The tags of an entry.
+    pub(super) fn of(&self, cell: u32) -> Vec<Arc<str>> {
+        let mut at = self.entries.get(&cell).copied().unwrap_or(NONE);
+        let mut names = Vec::new();
+        while at != NONE {
+            let link = &self.links[at as usize];
+            names.push(Arc::clone(&self.tags[link.tag as usize].name));
+            at = link.next;
+        }
+        names
     }
 }

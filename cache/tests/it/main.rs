@@ -28,6 +28,7 @@ mod lru;
 mod model;
 mod notifications;
 mod panics;
+mod policy_view;
 mod reentrance;
 mod reference;
 mod refresh;
@@ -37,6 +38,8 @@ mod removal;
 mod resize;
 #[cfg(millpond_shuttle)]
 mod schedules;
+#[cfg(feature = "snapshot")]
+mod snapshot;
 mod stale;
 mod stats;
 mod stress;
