@@ -40,6 +40,9 @@ pub enum BuildError {
     /// `time_to_live_jitter` must be a fraction from 0 to 1.
     #[error("time_to_live_jitter: not a fraction from 0 to 1")]
     Jitter,
+    /// `clock` says what the time is, and `clock_thread` keeps the system's; one of them must go.
+    #[error("clock_thread: it keeps the system's time, and a clock is set; choose one")]
+    TwoClocks,
     /// `refresh_after` must come before `time_to_live` ends the entry.
     #[error("refresh_after: not shorter than time_to_live, so no entry would ever be refreshed")]
     RefreshTooLate,

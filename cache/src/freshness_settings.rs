@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::builder::{CacheBuilder, at_least_one_tick};
+use crate::builder::CacheBuilder;
 use crate::clock::nanos;
 use crate::freshness::Negative;
 use crate::refresher::{RefreshJob, Refresher};
@@ -77,7 +77,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         duration: Duration,
         is_negative: impl Fn(&V) -> bool + Send + Sync + 'static,
     ) -> Self {
-        let life = at_least_one_tick(duration);
+        let life = nanos(duration);
         self.freshness.negative = Some(Negative { life, is_negative: Box::new(is_negative) });
         self
     }
@@ -148,4 +148,9 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         self.freshness.refreshing().refresher = Refresher::Given(Box::new(executor));
         self
     }
+}
+
+/// 0 means "off" inside: a duration of zero is the shortest there is instead.
+fn at_least_one_tick(duration: Duration) -> u64 {
+    nanos(duration).max(1)
 }

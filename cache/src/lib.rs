@@ -35,6 +35,7 @@
 //! - The bound and who leaves: [`Cache::set_max_capacity`], [`EvictionPolicy`], [`Admission`], [`Cache::policy`].
 //! - [`RemovalCause`], [`Stats`]: what left, what was counted. [`Notifications`]: what left, on another thread or in a task.
 //! - Entries removed together, by tag: [`Cache::insert_with_tags`], [`Cache::invalidate_tag`].
+//! - With the feature `snapshot`: `Cache::save_snapshot`, `Cache::load_snapshot`, so that a restart is a warm one.
 //! - [`Expiry`], [`Cache::set_expires_after`]: a life of its own for each entry.
 //! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
@@ -76,6 +77,8 @@ mod refresh;
 mod refresher;
 mod rejected;
 mod removal;
+#[cfg(feature = "snapshot")]
+mod snapshot;
 mod stats;
 mod store;
 mod sync;
@@ -101,4 +104,6 @@ pub use crate::refresh::Refresh;
 pub use crate::refresher::RefreshJob;
 pub use crate::rejected::Rejected;
 pub use crate::removal::RemovalCause;
+#[cfg(feature = "snapshot")]
+pub use crate::snapshot::{SnapshotError, SnapshotReport};
 pub use crate::stats::Stats;

@@ -406,7 +406,7 @@ fn finish(locked: Locked<'_, u64, u64>) {
 
 /// A shard whose first table is exactly full.
 fn full_shard() -> Arc<Shard<u64, u64>> {
-    let shard = Arc::new(Shard::new(u64::MAX, false, 1, crate::policy::Kind::TinyLfu));
+    let shard = Arc::new(Shard::new(u64::MAX, false, false, 1, crate::policy::Kind::TinyLfu));
     for key in KEYS {
         let mut locked = shard.lock();
         admit(&mut locked, key, key);
@@ -466,7 +466,7 @@ fn models_move_and_two_updates() {
 #[test]
 fn models_clear_hides_what_was_there() {
     model(2, || {
-        let shard = Arc::new(Shard::new(u64::MAX, false, 1));
+        let shard = Arc::new(Shard::new(u64::MAX, false, false, 1, crate::policy::Kind::TinyLfu));
         for key in 0..2 {
             let mut locked = shard.lock();
             admit(&mut locked, key, key);
@@ -620,7 +620,7 @@ fn wakes_a_thread(outcome: fn() -> Outcome<u32>) {
         let other = Arc::clone(&flight);
         let waiter = thread::spawn(move || match other.wait() {
             Outcome::Loaded(value) => assert_eq!(*value, 5),
-            Outcome::Abandoned | Outcome::Absent | Outcome::Failed(_) => {}
+            Outcome::Abandoned | Outcome::Failed(_) | Outcome::Absent => {}
         });
         flight.complete(outcome());
         waiter.join().unwrap();

@@ -407,6 +407,17 @@ impl<'c> Removed<'c> {
         Self { notes: Vec::new(), order, reported: Cell::new(false) }
     }
 
+    /// The notes alone, to be [`attach`](Self::attach)ed later: until then, nobody gives their places up.
+    pub(crate) fn detach(mut self) -> Vec<Note> {
+        self.set_reported();
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Takes care of notes that were [`detach`](Self::detach)ed.
+    pub(crate) fn attach(order: Option<&'c dyn Order>, notes: Vec<Note>) -> Self {
+        Self { notes, order, reported: Cell::new(false) }
+    }
+
     /// Notes an entry under the lock under which it was unlinked.
     pub(crate) fn push(&mut self, id: u32, cause: RemovalCause) {
         let place = self.order.and_then(Order::keep);

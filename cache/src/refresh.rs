@@ -86,22 +86,22 @@ where
     /// # Cancellation
     /// Dropping the returned future counts as a failure.
     pub async fn run_async<E: Send + Sync + 'static>(self, load: impl Future<Output = Result<V, E>>) -> bool {
-        let loaded = {
-            let mut load = pin!(load);
-            let poll = poll_fn(|context| {
-                let polled = catch_unwind(AssertUnwindSafe(|| {
-                    let _inside = self.leader.flight().enter();
-                    load.as_mut().poll(context)
-                }));
-                match polled {
-                    Ok(Poll::Pending) => Poll::Pending,
-                    Ok(Poll::Ready(loaded)) => Poll::Ready(Ok(loaded)),
-                    Err(panic) => Poll::Ready(Err(panic)),
-                }
-            });
-            poll.await
-        };
-        self.end(loaded)
+        let mut load = pin!(load);
+        // Dropped before the loader, whose drop may load the key.
+        let refresh = self;
+        let loaded = poll_fn(|context| {
+            let polled = catch_unwind(AssertUnwindSafe(|| {
+                let _inside = refresh.leader.flight().enter();
+                load.as_mut().poll(context)
+            }));
+            match polled {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(loaded)) => Poll::Ready(Ok(loaded)),
+                Err(panic) => Poll::Ready(Err(panic)),
+            }
+        });
+        let loaded = loaded.await;
+        refresh.end(loaded)
     }
 
     fn end<E: Send + Sync + 'static>(self, loaded: std::thread::Result<Result<V, E>>) -> bool {

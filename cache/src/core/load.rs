@@ -19,10 +19,11 @@ use super::tags::Claim;
 use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
 use crate::flight::{Flight, Outcome};
-use crate::reclaim;
+use crate::notifications::Note;
+use crate::reclaim::{self, Pinned};
 use crate::removal::RemovalCause;
 use crate::stats::Counter;
-use crate::store::locked::{Ends, Locked, Spot};
+use crate::store::locked::{Aftermath, Ends, Locked, Spot};
 use crate::sync::Mutex;
 
 /// The loads and computes in flight of one shard.
@@ -234,7 +235,7 @@ where
     }
 }
 
-impl<K, V, S> Leader<'_, K, V, S>
+impl<'c, K, V, S> Leader<'c, K, V, S>
 where
     K: Hash + Eq,
     V: Clone,
@@ -242,8 +243,18 @@ where
 {
     /// Stores the value unless a write overtook the load, and answers those who wait.
     pub(crate) fn loaded(self, value: V, life: Life) -> V {
+        let (value, landed, ()) = self.land(value, life, ());
+        landed.conclude();
+        value
+    }
+
+    /// As [`loaded`](Self::loaded), and leaves reports and drops to the caller. If user code panics, what is `beside` it is
+    /// dropped before the value, whose drop may load a key.
+    pub(crate) fn land<R>(self, value: V, life: Life, beside: R) -> (V, Landed<'c, K, V, S>, R) {
         // Dropped after the leader, if what they are asked for panics: their drops may load the key.
         let stored;
+        let mut left = None;
+        let beside = beside;
         let mut leader = self;
         let core = &*leader.core;
         leader.count(Counter::LoadSuccesses);
@@ -256,12 +267,12 @@ where
         if u64::from(weight) > core.budget.max() {
             leader.refuse(&stored);
         } else {
-            leader.store(stored, weight, ends);
+            left = Some(leader.store(stored, weight, ends));
         }
         // Out of the table, so nobody joins any more, and each who joined has a handle.
         let awaited = Arc::strong_count(&leader.flight) > 1;
         leader.flight.complete(if awaited { Outcome::Loaded(value.clone()) } else { Outcome::Abandoned });
-        value
+        (value, Landed { core: leader.core.clone(), left }, beside)
     }
 
     /// A value heavier than the whole cache: as for a write, the old value goes and the new one is reported.
@@ -288,7 +299,7 @@ where
         }
     }
 
-    fn store(&mut self, value: V, weight: u32, ends: Ends) {
+    fn store(&mut self, value: V, weight: u32, ends: Ends) -> Left<K, V> {
         let core = &*self.core;
         let hash = self.hash;
         let index = core.shard_index(hash);
@@ -315,8 +326,7 @@ where
         }
         let aftermath = locked.finish();
         drop(credit);
-        drop(late);
-        core.conclude(pin, index, &removed, aftermath);
+        Left { pin, index, removed: removed.detach(), aftermath, _late: late }
     }
 
     /// Shares the error with those who wait; nothing is stored.
@@ -361,6 +371,13 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
         }
     }
 
+    /// What this load stores will carry tags. Before its loader runs.
+    pub(crate) fn claim(&mut self, tags: &[Arc<str>]) {
+        if !tags.is_empty() {
+            self.claim = Some(Claim::new(&self.core.tag_loads, tags));
+        }
+    }
+
     /// A handle to the flight, to wait for its end.
     #[cfg(feature = "tokio")]
     pub(crate) fn flight_handle(&self) -> Arc<Flight<V>> {
@@ -389,6 +406,41 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
         let locked = self.core.shards[index].lock();
         self.core.flights[index].take_own(self.hash, &self.flight);
         drop(locked);
+    }
+}
+
+/// What a load that was stored leaves to be done.
+struct Left<K, V> {
+    pin: Option<Pinned>,
+    index: usize,
+    removed: Vec<Note>,
+    aftermath: Aftermath<K, V>,
+    /// A value that came too late.
+    _late: Option<V>,
+}
+
+/// Reports and drops that a load has brought about.
+#[must_use = "reports are lost without `conclude`"]
+pub(crate) struct Landed<'c, K, V, S> {
+    core: Held<'c, K, V, S>,
+    left: Option<Left<K, V>>,
+}
+
+impl<K, V, S> Landed<'_, K, V, S> {
+    /// Runs listeners and drops of the user's.
+    pub(crate) fn conclude(mut self) {
+        if let Some(Left { pin, index, removed, aftermath, _late }) = self.left.take() {
+            self.core.conclude(pin, index, &self.core.removed_before(removed), aftermath);
+        }
+    }
+}
+
+impl<K, V, S> Drop for Landed<'_, K, V, S> {
+    fn drop(&mut self) {
+        // Somebody panicked before us: at least nobody shall wait for the reports.
+        if let Some(left) = self.left.take() {
+            drop(self.core.removed_before(left.removed));
+        }
     }
 }
 

@@ -14,6 +14,7 @@
 //! - [`stale`]: old values for loads that fail.
 //! - [`view`]: what the policy thinks of the entries.
 //! - [`tags`](self::tags): entries removed together.
+//! - `snapshot`: what is saved of entries, and how they are put back.
 //! - [`compute`]: read, decide, write as one step, with the decision outside the lock.
 //!
 //! **Locks.** A shard's lock, then that shard's flights; never two shards at once. Under them runs no user code but
@@ -22,7 +23,7 @@
 pub(crate) mod budget;
 pub(crate) mod clear;
 mod compute;
-mod expire;
+pub(crate) mod expire;
 mod held;
 pub(crate) mod janitors;
 pub(crate) mod load;
@@ -31,6 +32,8 @@ mod plain;
 mod read;
 mod renew;
 pub(crate) mod resize;
+#[cfg(feature = "snapshot")]
+pub(crate) mod snapshot;
 mod stale;
 pub(crate) mod tags;
 mod view;
@@ -51,6 +54,7 @@ use crate::expiry::Expiry;
 use crate::freshness::Freshness;
 use crate::listener::Listener;
 use crate::notifications::Outbox;
+use crate::policy::Marks;
 use crate::stats::Counters;
 use crate::store::shards::Shards;
 
@@ -72,9 +76,13 @@ pub(crate) struct Core<K, V, S> {
     pub(crate) outbox: Option<Box<dyn Outbox<K, V>>>,
     pub(crate) counters: Option<Counters>,
     pub(crate) ticks: Ticks,
-    /// Ticks; 0 = off.
+    /// Ticks, or [`OFF`](expire::OFF).
     pub(crate) time_to_live: u64,
     pub(crate) time_to_idle: u64,
+    /// What must be left of an idle time so that a hit need not move its end.
+    pub(crate) idle_left: u64,
+    /// How hits mark entries, for those that come after.
+    pub(crate) marks: Marks,
     /// The part of the time to live that chance may take away; 0 = none.
     pub(crate) jitter: f64,
     /// The user's rule. With one, every entry has a deadline, [`FAR`](crate::store::times::FAR) if it never ends, so that each hit

@@ -153,15 +153,18 @@ where
     S: BuildHasher,
 {
     /// Puts a new value in the place of the one that was refreshed; false if the entry has changed since.
-    pub(crate) fn renewed(mut self, value: V) -> bool {
-        self.count(Counter::LoadSuccesses);
-        let core = &*self.core;
-        let hash = self.hash;
-        let key = self.key();
+    pub(crate) fn renewed(self, value: V) -> bool {
+        // Dropped after the leader, if what they are asked for panics: their drops may load the key.
+        let stored;
+        let mut leader = self;
+        leader.count(Counter::LoadSuccesses);
+        let core = &*leader.core;
+        let hash = leader.hash;
+        let key = leader.key();
         // User code before the lock: if it panics, the refresh has failed.
         let weight = core.weigh(key, &value);
-        let stored = value.clone();
-        let ends = Ends { cost: self.cost(), ..core.ends(hash, key, &value, Life::Configured) };
+        stored = value.clone();
+        let ends = Ends { cost: leader.cost(), ..core.ends(hash, key, &value, Life::Configured) };
         let fits = u64::from(weight) <= core.budget.max();
         let index = core.shard_index(hash);
         let pin = core.pin_if_watched();
@@ -169,18 +172,23 @@ where
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| candidate == key);
         let mut credit = core.gather(index, if fits { u64::from(weight) } else { 0 }, find);
         let mut locked = core.shards[index].lock();
-        let own = core.flights[index].take_own(hash, &self.flight);
+        let own = core.flights[index].take_own(hash, &leader.flight);
         let old = find(&locked);
         // After the last comparison, which may panic: a key must not be dropped under the lock. Ours was the other handle.
-        let key = self.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
+        let key = leader.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
         let alive = old.is_some_and(|spot| !core.expired(&locked, spot.id));
         // Out of the table, so nobody joins any more. Where the old value has ended, it is a load for those who wait.
-        let awaited = Arc::strong_count(&self.flight) > 1;
+        let awaited = Arc::strong_count(&leader.flight) > 1;
         let stays = own && (alive || awaited);
         let mut left = None;
         if stays && fits {
             let fresh = Fresh { hash, key, value: stored, weight, ends };
-            core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            let tags = old.map_or_else(Vec::new, |old| locked.tags_of(old.id));
+            let linked = core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            if let (Some(id), false) = (linked, tags.is_empty()) {
+                // The same entry, only newer.
+                locked.attach_tags(id, &tags);
+            }
         } else {
             if let Some(old) = old.filter(|_| stays) {
                 // Heavier than the whole cache: as for other writes, the old value goes.
@@ -194,14 +202,14 @@ where
         let aftermath = locked.finish();
         drop(credit);
         // Before user code runs again, which may panic: it has not failed.
-        if self.renews.take().is_some() {
+        if leader.renews.take().is_some() {
             core.end_refresh(if stays { Counter::Refreshes } else { Counter::RefreshesDiscarded });
         }
         core.conclude(pin, index, &removed, aftermath);
         if let Some((key, value)) = left.filter(|_| stays) {
             core.report_refused(&key, &value);
         }
-        self.flight.complete(if awaited { Outcome::Loaded(value) } else { Outcome::Abandoned });
+        leader.flight.complete(if awaited { Outcome::Loaded(value) } else { Outcome::Abandoned });
         stays
     }
 

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::Core;
-use super::load::Leader;
 use super::write::Life;
 use crate::reclaim;
 use crate::removal::RemovalCause;
@@ -38,7 +37,7 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    fn new(loads: &Arc<TagLoads>, tags: &[Arc<str>]) -> Self {
+    pub(super) fn new(loads: &Arc<TagLoads>, tags: &[Arc<str>]) -> Self {
         let mut table = loads.0.lock();
         let mut invalidations = 0;
         for tag in tags {
@@ -71,15 +70,6 @@ impl Drop for Claim {
             if held.in_flight == 0 {
                 table.remove(tag);
             }
-        }
-    }
-}
-
-impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
-    /// What this load stores will carry tags. Before its loader runs.
-    pub(crate) fn claim(&mut self, tags: &[Arc<str>]) {
-        if !tags.is_empty() {
-            self.claim = Some(Claim::new(&self.core.tag_loads, tags));
         }
     }
 }

@@ -352,6 +352,11 @@ impl<K, V, S> Core<K, V, S> {
         Removed::new(self.outbox.as_ref().map(|outbox| outbox.order()))
     }
 
+    /// The same with what was noted before and detached.
+    pub(super) fn removed_before(&self, notes: Vec<Note>) -> Removed<'_> {
+        Removed::attach(self.outbox.as_ref().map(|outbox| outbox.order()), notes)
+    }
+
     /// Where the queue of events is too long and writers are to wait for that: waits.
     #[inline]
     pub(super) fn wait_for_receiver(&self, removed: &Removed<'_>) {

@@ -38,6 +38,8 @@ mod quota;
 mod random;
 mod region;
 mod resize;
+#[cfg(feature = "snapshot")]
+mod restore;
 mod sketch;
 mod state;
 #[cfg(test)]
@@ -47,8 +49,10 @@ mod view;
 pub use activity::Activity;
 pub(crate) use chunked::Chunked;
 pub use entries::Entries;
-pub use header::Header;
+pub use header::{Header, Mark, Marks, Seen};
 pub use kind::Kind;
 pub(crate) use random::Random;
+#[cfg(feature = "snapshot")]
+pub(crate) use restore::PLACES;
 pub use state::{Config, Policy};
 pub use view::{Held, Parts};

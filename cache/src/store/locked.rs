@@ -181,7 +181,7 @@ impl<'s, K, V> Locked<'s, K, V> {
     }
 
     #[inline]
-    fn fill(&mut self, hash: u32, key: K, value: V, ends: Ends) -> u32 {
+    pub(super) fn fill(&mut self, hash: u32, key: K, value: V, ends: Ends) -> u32 {
         let id = self.take();
         // SAFETY: the cell was just taken, under the lock.
         unsafe { Nodes::write(&self.shard.cells, id, Node { header: Header::new(hash), key, value }) };

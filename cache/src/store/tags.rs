@@ -7,9 +7,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::locked::Locked;
-use crate::sync::Ordering;
-
 /// No link.
 const NONE: u32 = u32::MAX;
 
@@ -92,7 +89,7 @@ impl Tags {
         tag
     }
 
-    fn attach(&mut self, cell: u32, name: &Arc<str>, era: u32) {
+    pub(super) fn attach(&mut self, cell: u32, name: &Arc<str>, era: u32) {
         let tag = self.tag(name);
         if self.carries(cell, tag) {
             return;
@@ -149,7 +146,7 @@ impl Tags {
         }
     }
 
-    fn check(&self, is_there: impl Fn(u32, u32) -> bool) {
+    pub(super) fn check(&self, is_there: impl Fn(u32, u32) -> bool) {
         let mut counted = 0;
         for (name, &tag) in &self.names {
             let tag = &self.tags[tag as usize];
@@ -168,44 +165,33 @@ impl Tags {
         assert_eq!(counted, self.used, "every link is one of a tag");
         assert!(self.tags.len() - self.idle.len() == self.names.len(), "tags without entries are forgotten");
     }
-}
-
-impl<K, V> Locked<'_, K, V> {
-    /// Gives a linked entry tags.
-    pub(crate) fn attach_tags(&mut self, id: u32, names: &[Arc<str>]) {
-        let era = self.shard.clears();
-        let tags = self.state.tags.get_or_insert_with(|| Box::new(Tags::new()));
-        names.iter().for_each(|name| tags.attach(id, name, era));
-    }
 
     /// How many entries carry a tag.
-    pub(crate) fn tagged(&self, name: &str) -> usize {
-        let Some(tags) = &self.state.tags else { return 0 };
-        tags.names.get(name).map_or(0, |&tag| tags.tags[tag as usize].entries)
+    pub(super) fn entries(&self, name: &str) -> usize {
+        self.names.get(name).map_or(0, |&tag| self.tags[tag as usize].entries)
     }
 
-    /// The entry that has carried a tag for longest. Loses all its tags; none if it is hidden.
-    pub(crate) fn take_tagged(&mut self, name: &str) -> Option<Option<u32>> {
-        let era = self.shard.clears();
-        let tags = self.state.tags.as_mut()?;
-        let &tag = tags.names.get(name)?;
-        let link = &tags.links[tags.tags[tag as usize].oldest as usize];
-        let (cell, is_hidden) = (link.cell, link.era != era);
-        tags.detach(cell);
-        Some((!is_hidden).then_some(cell))
+    /// The entry that has carried a tag for longest, and its era.
+    pub(super) fn oldest(&self, name: &str) -> Option<(u32, u32)> {
+        let &tag = self.names.get(name)?;
+        let link = &self.links[self.tags[tag as usize].oldest as usize];
+        Some((link.cell, link.era))
     }
 
-    /// Joins of entries and tags.
-    pub(crate) fn tag_links(&self) -> usize {
-        self.state.tags.as_ref().map_or(0, |tags| tags.used)
+    /// Links in use.
+    pub(super) fn links(&self) -> usize {
+        self.used
     }
 
-    pub(super) fn check_tags(&self) {
-        let Some(tags) = &self.state.tags else { return };
-        let linked: std::collections::HashSet<u32> = self.ids().into_iter().collect();
-        let view = self.view();
-        let cleared: std::collections::HashSet<u32> = self.state.policy.each_cleared(&view).collect();
-        let era = self.shard.load.clears.load(Ordering::Relaxed);
-        tags.check(|cell, tagged| if tagged == era { &linked } else { &cleared }.contains(&cell));
+    /// The tags of an entry.
+    pub(super) fn of(&self, cell: u32) -> Vec<Arc<str>> {
+        let mut at = self.entries.get(&cell).copied().unwrap_or(NONE);
+        let mut names = Vec::new();
+        while at != NONE {
+            let link = &self.links[at as usize];
+            names.push(Arc::clone(&self.tags[link.tag as usize].name));
+            at = link.next;
+        }
+        names
     }
 }

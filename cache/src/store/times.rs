@@ -1,8 +1,8 @@
 //! Deadlines of entries, and when they are to be loaded again, by cell id, in arrays that exist only for shards where
 //! something can expire or is refreshed.
 //!
-//! A cache without a time feature never allocates this, so an entry without a deadline costs no byte and a read of it no
-//! clock. The first `insert_with_ttl` into a shard switches it on.
+//! A cache that is built with a time feature keeps them with the cells (cells.rs). One without never allocates them, so an entry
+//! without a deadline costs no byte and a read of it no clock; the first `insert_with_ttl` into a shard makes the table below.
 //!
 //! Two levels, both growing without a copy: segments of doubling size hold chunks of equal size.
 
@@ -37,11 +37,16 @@ impl Times {
         deadline.wrapping_sub(1).min(idle.wrapping_sub(1)) < now
     }
 
-    /// Moves the idle deadline, if that is worth a store: reads of a hot entry then write nothing.
+    /// Whether so much is left until the idle end; `left` is at least 1.
     #[inline]
-    pub(crate) fn extend_idle(&self, until: u64, tolerance: u64) {
-        let current = self.idle.load(Ordering::Relaxed);
-        if current != 0 && until > current.saturating_add(tolerance) {
+    pub(crate) fn idles_at_least(&self, now: u64, left: u64) -> bool {
+        self.idle.load(Ordering::Relaxed).wrapping_sub(left) >= now
+    }
+
+    /// Moves the idle end back, if there is one.
+    #[inline]
+    pub(crate) fn extend_idle(&self, until: u64) {
+        if self.idle.load(Ordering::Relaxed) != 0 {
             self.idle.store(until, Ordering::Relaxed);
         }
     }
@@ -56,11 +61,49 @@ impl Times {
         self.idle.store(idle, Ordering::Relaxed);
     }
 
+    /// Both ends, 0 = never: the deadline, and where it is not used.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn ends(&self) -> (u64, u64) {
+        (self.deadline.load(Ordering::Relaxed), self.idle.load(Ordering::Relaxed))
+    }
+
     /// The earlier of both ends, 0 = never.
+    #[inline]
     pub(crate) fn end(&self) -> u64 {
         let deadline = self.deadline.load(Ordering::Relaxed);
         let idle = self.idle.load(Ordering::Relaxed);
         deadline.wrapping_sub(1).min(idle.wrapping_sub(1)).wrapping_add(1)
+    }
+}
+
+/// Until when a hit on an entry has nothing to do, so that hits read one word: not to look at its [`Times`], nor to move them. 0: not
+/// known.
+///
+/// Only for entries whose ends nothing but reads changes once they are shown: the answers of two that race are both right.
+#[derive(Debug, Default)]
+pub(crate) struct Quiet(AtomicU64);
+
+impl Quiet {
+    /// Whether it lasts at `now`, which is never 0.
+    #[inline]
+    pub(crate) fn lasts(&self, now: u64) -> bool {
+        now <= self.0.load(Ordering::Relaxed)
+    }
+
+    /// Until the deadline, until no more than `left` is left to the idle end, or until it is due to be loaded again.
+    pub(crate) fn set(&self, times: &Times, left: u64, renewal: Option<&Renewal>) {
+        let deadline = times.deadline.load(Ordering::Relaxed).wrapping_sub(1);
+        let idle = times.idle.load(Ordering::Relaxed).wrapping_sub(left);
+        let due = match renewal.map_or(0, |renewal| renewal.due.load(Ordering::Relaxed)) {
+            // It is being loaded, and nobody knows when it is to be loaded again if that fails.
+            FAR => 0,
+            due => due.wrapping_sub(1),
+        };
+        self.0.store(deadline.min(idle).min(due), Ordering::Relaxed);
+    }
+
+    pub(crate) fn end(&self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 }
 

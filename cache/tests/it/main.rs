@@ -6,8 +6,10 @@ mod basic;
 #[cfg(feature = "tokio")]
 mod batch;
 mod bound;
+mod bugs;
 mod bulk;
 mod clear;
+mod clock;
 mod compute;
 mod compute_async;
 mod drops;
@@ -36,6 +38,8 @@ mod removal;
 mod resize;
 #[cfg(millpond_shuttle)]
 mod schedules;
+#[cfg(feature = "snapshot")]
+mod snapshot;
 mod stale;
 mod stats;
 mod stress;

@@ -175,3 +175,22 @@ fn b24_an_insert_that_has_returned_is_gone_after_its_tag_is_invalidated() {
     cache.invalidate_tag("t");
     assert_eq!((cache.entry_count(), cache.tag_links()), (0, 0));
 }
+
+#[test]
+fn a_refreshed_value_keeps_its_tags() {
+    let clock = Arc::new(ManualClock::new());
+    let cache: Numbers =
+        Cache::builder().refresh_after(Duration::from_secs(1)).clock(Arc::clone(&clock)).build().unwrap();
+    cache.insert_with_tags(1, 1, &["a", "b"]);
+    clock.advance(Duration::from_secs(1));
+    let refresh = cache.claim_refresh(&1).unwrap();
+    assert!(refresh.complete(2));
+    assert_eq!(cache.get(&1), Some(2));
+    clock.advance(Duration::from_secs(1));
+    // One that is invalidated meanwhile comes to nothing.
+    let refresh = cache.claim_refresh(&1).unwrap();
+    assert_eq!(cache.invalidate_tag("b"), 1);
+    assert!(!refresh.complete(3));
+    assert_eq!((cache.get(&1), cache.invalidate_tag("a")), (None, 0));
+    cache.check_invariants();
+}
