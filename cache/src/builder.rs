@@ -392,7 +392,6 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             flights: (0..shards).map(|_| Flights::new()).collect(),
             budget: Budget::new(max),
             waiting: Waiting::default(),
-            tag_loads: Arc::default(),
             weigher: self.weigher,
             listener: self.listener,
             outbox: self.outbox,

@@ -32,7 +32,8 @@ where
     }
 
     /// Removes all entries that carry a tag, before it returns, and tells how many. An entry whose insert had returned when
-    /// this was called is gone. Loads in flight that [will carry](Self::get_or_insert_with_tags) the tag do not store their results.
+    /// this was called is gone. Loads in flight that [will carry](Self::get_or_insert_with_tags) the tag, and refreshes
+    /// of entries that carry it, do not store their results, and who asks later does not wait for them.
     ///
     /// See [`insert_with_tags`](Self::insert_with_tags) for an example. The listener is told
     /// [`Explicit`](crate::RemovalCause::Explicit). Cost: proportional to the entries with this tag; no lock is held for more than 64
@@ -56,7 +57,7 @@ where
     S: BuildHasher,
 {
     /// As [`get_or_insert_with`](Self::get_or_insert_with); what is loaded will carry `tags`. If one of them is invalidated
-    /// while `init` runs, all who wait get the loaded value, and it is not stored.
+    /// while `init` runs, all who wait already get the loaded value, it is not stored, and who asks later loads anew.
     ///
     /// Of several callers who wait for one load, the tags of the one whose `init` runs count.
     ///

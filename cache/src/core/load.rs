@@ -15,7 +15,6 @@ use equivalent::Equivalent;
 use hashbrown::HashTable;
 
 use super::held::Held;
-use super::tags::Claim;
 use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
 use crate::counter::Counter;
@@ -39,7 +38,12 @@ struct InFlight<K, V> {
     hash: u64,
     key: Arc<K>,
     flight: Arc<Flight<V>>,
+    /// What its value will carry.
+    tags: Option<Tags>,
 }
+
+/// The tags of a value that is being loaded.
+pub(super) type Tags = Arc<[Arc<str>]>;
 
 impl<K, V> Flights<K, V> {
     pub(crate) fn new() -> Self {
@@ -59,6 +63,42 @@ impl<K, V> Flights<K, V> {
             if let Some(flight) = self.take(hash, |in_flight| key.equivalent(&in_flight.key)) {
                 flight.overtake();
             }
+        }
+    }
+
+    /// Keeps those from storing their results whose values would carry a tag. The caller holds the shard's lock.
+    pub(super) fn detach_tagged(&self, tag: &str) {
+        self.detach_if(|in_flight| in_flight.tags.iter().any(|tags| tags.iter().any(|held| **held == *tag)));
+    }
+
+    /// Keeps whoever works on the key with this part of its hash from storing a result; once in four billion, somebody else has to work
+    /// again, too. The caller holds the shard's lock.
+    pub(super) fn detach_part(&self, part: u32) {
+        self.detach_if(|in_flight| KeyHash(in_flight.hash).part() == part);
+    }
+
+    fn detach_if(&self, is: impl Fn(&InFlight<K, V>) -> bool) {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut table = self.table.lock();
+        // As in `take`, the leaders hold the other handles.
+        table.retain(|in_flight| {
+            let goes = is(in_flight);
+            if goes {
+                in_flight.flight.overtake();
+            }
+            !goes
+        });
+        self.count.store(table.len(), Ordering::Relaxed);
+    }
+
+    /// Says what the value of this flight will carry, unless it is detached. The caller holds the shard's lock.
+    pub(super) fn tag(&self, hash: KeyHash, flight: &Arc<Flight<V>>, tags: &Tags) {
+        let mut table = self.table.lock();
+        let own = table.find_mut(hash.full(), |in_flight| Arc::ptr_eq(&in_flight.flight, flight));
+        if let Some(own) = own {
+            own.tags = Some(Arc::clone(tags));
         }
     }
 
@@ -102,7 +142,8 @@ impl<K, V> Flights<K, V> {
         }
         let key = Arc::new(key);
         let flight = Arc::new(Flight::new(is_refresh));
-        let in_flight = InFlight { hash: hash.full(), key: Arc::clone(&key), flight: Arc::clone(&flight) };
+        let in_flight =
+            InFlight { hash: hash.full(), key: Arc::clone(&key), flight: Arc::clone(&flight), tags: None };
         table.insert_unique(hash.full(), in_flight, |in_flight| in_flight.hash);
         self.count.store(table.len(), Ordering::Relaxed);
         (flight, Ok(key))
@@ -158,7 +199,7 @@ pub(crate) struct Leader<'c, K: Hash + Eq, V, S: BuildHasher> {
     /// Whether right and duty went to another leader.
     is_handed_over: bool,
     /// The tags of what will be stored, if any.
-    pub(super) claim: Option<Claim>,
+    pub(super) tags: Option<Tags>,
 }
 
 impl<K, V, S> Core<K, V, S>
@@ -227,7 +268,7 @@ where
                     is_counted: true,
                     renews: None,
                     is_handed_over: false,
-                    claim: None,
+                    tags: None,
                 })
             }
         }
@@ -310,14 +351,14 @@ where
         let mut locked = core.shards[index].lock();
         let mut late = None;
         let own = core.flights[index].take_own(hash, &self.flight);
-        if own && self.claim.as_ref().is_none_or(Claim::holds) {
+        if own {
             let old = core.find_old(&mut locked, hash, find, &mut removed);
             // After the last comparison, which may panic: a key must not be dropped here. Ours was the other handle.
             let key = self.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
             let fresh = Fresh { hash, key, value, weight, ends };
             let linked = core.link(&mut locked, old, fresh, &mut credit, &mut removed);
-            if let (Some(id), Some(claim)) = (linked, &self.claim) {
-                locked.attach_tags(id, claim.tags());
+            if let (Some(id), Some(tags)) = (linked, &self.tags) {
+                locked.attach_tags(id, tags);
             }
         } else {
             core.expire_some(&mut locked, &mut removed);
@@ -366,15 +407,21 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
             is_counted: self.is_counted,
             renews: self.renews.take(),
             is_handed_over: false,
-            claim: self.claim.take(),
+            tags: self.tags.take(),
         }
     }
 
     /// What this load stores will carry tags. Before its loader runs.
     pub(crate) fn claim(&mut self, tags: &[Arc<str>]) {
-        if !tags.is_empty() {
-            self.claim = Some(Claim::new(&self.core.tag_loads, tags));
+        if tags.is_empty() {
+            return;
         }
+        let tags: Tags = tags.into();
+        let index = self.core.shard_index(self.hash);
+        let locked = self.core.shards[index].lock();
+        self.core.flights[index].tag(self.hash, &self.flight, &tags);
+        drop(locked);
+        self.tags = Some(tags);
     }
 
     /// A handle to the flight, to wait for its end.

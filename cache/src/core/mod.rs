@@ -40,14 +40,12 @@ mod view;
 pub(crate) mod write;
 
 use std::hash::{BuildHasher, Hash};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use budget::Budget;
 use clear::Waiting;
 use janitors::Janitors;
 use load::Flights;
-use tags::TagLoads;
 
 use crate::clock::Ticks;
 use crate::counters::Counters;
@@ -70,7 +68,6 @@ pub(crate) struct Core<K, V, S> {
     pub(crate) budget: Budget,
     /// What was cleared and still has its room.
     pub(crate) waiting: Waiting,
-    pub(crate) tag_loads: Arc<TagLoads>,
     pub(crate) weigher: Option<Weigher<K, V>>,
     pub(crate) listener: Option<Listener<K, V>>,
     /// Where removals go that somebody receives.

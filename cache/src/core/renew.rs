@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
-use super::load::Leader;
+use super::load::{Leader, Tags};
 use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
 use crate::counter::Counter;
@@ -141,11 +141,17 @@ where
             // Claims are made under the lock only.
             renewal.begin(due);
         }
+        let tags: Option<Tags> =
+            Some(locked.tags_of(spot.id)).filter(|tags| !tags.is_empty()).map(Into::into);
+        if let (Ok(_), Some(tags)) = (&boarded.1, &tags) {
+            core.flights[index].tag(hash, &boarded.0, tags);
+        }
         drop(locked);
         // A key that comes back because somebody works on the entry is dropped here.
         let mut leader = core.lead(hash, boarded).ok()?;
         refresh.in_flight.fetch_add(1, Ordering::Relaxed);
         leader.renews = Some(spot.id);
+        leader.tags = tags;
         Some(leader.detach(Arc::clone(core)))
     }
 
@@ -196,11 +202,10 @@ where
         let mut left = None;
         if stays && fits {
             let fresh = Fresh { hash, key, value: stored, weight, ends };
-            let tags = old.map_or_else(Vec::new, |old| locked.tags_of(old.id));
             let linked = core.link(&mut locked, old, fresh, &mut credit, &mut removed);
-            if let (Some(id), false) = (linked, tags.is_empty()) {
+            if let (Some(id), Some(tags)) = (linked, &leader.tags) {
                 // The same entry, only newer.
-                locked.attach_tags(id, &tags);
+                locked.attach_tags(id, tags);
             }
         } else {
             if let Some(old) = old.filter(|_| stays) {

@@ -138,7 +138,7 @@ impl<'s, K, V> Locked<'s, K, V> {
     }
 
     #[inline]
-    fn hash_of(&self, id: u32) -> u32 {
+    pub(crate) fn hash_of(&self, id: u32) -> u32 {
         self.view().header_of(id).hash
     }
 

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::channel::oneshot;
 use futures::executor::block_on;
 use millpond_cache::{Cache, ManualClock, RemovalCause};
 use parking_lot::Mutex;
@@ -192,5 +194,73 @@ fn a_refreshed_value_keeps_its_tags() {
     assert_eq!(cache.invalidate_tag("b"), 1);
     assert!(!refresh.complete(3));
     assert_eq!((cache.get(&1), cache.invalidate_tag("a")), (None, 0));
+    cache.check_invariants();
+}
+
+/// As after a removal of the key itself: who comes later must not get what was read before the change.
+#[test]
+fn b04_who_asks_after_a_tag_was_invalidated_does_not_wait_for_the_load_before() {
+    let cache = Numbers::new(100);
+    let (send, value) = oneshot::channel();
+    let before = cache.get_or_insert_with_tags_async(1, &["a", "b"], async { value.await.unwrap() });
+    let mut before = std::pin::pin!(before);
+    assert_eq!(before.as_mut().now_or_never(), None);
+    let another = cache.get_or_insert_with_tags_async(2, &["c"], std::future::pending());
+    let mut another = std::pin::pin!(another);
+    assert_eq!(another.as_mut().now_or_never(), None);
+    assert_eq!(cache.invalidate_tag("b"), 0);
+    assert_eq!(cache.loads_in_flight(), 1, "the other one goes on");
+    let after = cache.get_or_insert_with_tags_async(1, &["a", "b"], async { 2 });
+    assert_eq!(after.now_or_never(), Some(2));
+    send.send(1).unwrap();
+    assert_eq!((block_on(before), cache.get(&1), cache.tag_links()), (1, Some(2), 2));
+    assert_eq!(cache.invalidate_tag("a"), 1);
+    cache.check_invariants();
+}
+
+#[test]
+fn b04_who_asks_after_a_tag_was_invalidated_does_not_wait_for_the_refresh_before() {
+    let clock = Arc::new(ManualClock::new());
+    let cache: Numbers = Cache::builder()
+        .time_to_live(Duration::from_secs(3))
+        .refresh_after(Duration::from_secs(1))
+        .clock(Arc::clone(&clock))
+        .build()
+        .unwrap();
+    cache.insert_with_tags(1, 1, &["a"]);
+    clock.advance(Duration::from_secs(1));
+    let refresh = cache.claim_refresh(&1).unwrap();
+    assert_eq!(cache.invalidate_tag("a"), 1);
+    let after = cache.get_or_insert_with_tags_async(1, &["a"], async { 3 });
+    assert_eq!(after.now_or_never(), Some(3));
+    assert!(!refresh.complete(2));
+    assert_eq!(cache.get(&1), Some(3));
+    // One that outlives its entry, and is waited for, leaves a value with the tags of the entry.
+    clock.advance(Duration::from_secs(1));
+    let refresh = cache.claim_refresh(&1).unwrap();
+    clock.advance(Duration::from_secs(3));
+    cache.run_pending_tasks();
+    assert_eq!((cache.entry_count(), cache.tag_links()), (0, 0));
+    let waiting = cache.get_or_insert_with_tags_async(1, &["a"], async { unreachable!() });
+    let mut waiting = std::pin::pin!(waiting);
+    assert_eq!(waiting.as_mut().now_or_never(), None);
+    assert!(refresh.complete(4));
+    assert_eq!((block_on(waiting), cache.get(&1), cache.invalidate_tag("a")), (4, Some(4), 1));
+    cache.check_invariants();
+}
+
+#[test]
+fn b04_a_compute_looks_again_when_a_tag_took_what_it_has_seen() {
+    let cache: Numbers = Cache::builder().shards(1).build().unwrap();
+    cache.insert_with_tags(1, 1, &["a"]);
+    let mut seen = Vec::new();
+    cache.entry(1).and_upsert_with(|old| {
+        seen.push(old.as_ref().map(|old| *old.value()));
+        if seen.len() == 1 {
+            thread::scope(|scope| scope.spawn(|| assert_eq!(cache.invalidate_tag("a"), 1)).join().unwrap());
+        }
+        7
+    });
+    assert_eq!((seen, cache.get(&1)), (vec![Some(1), None], Some(7)));
     cache.check_invariants();
 }
