@@ -59,7 +59,7 @@ where
     where
         E: Send + Sync + 'static,
     {
-        self.drive_blocking(key, &[], || Ok((init()?, Life::Configured)))
+        self.drive_blocking(key, false, &[], || Ok((init()?, Life::Configured)))
     }
 
     /// As [`try_get_or_insert_with`](Self::try_get_or_insert_with); the loader also says how long its value lives, for
@@ -78,7 +78,7 @@ where
     where
         E: Send + Sync + 'static,
     {
-        self.drive_blocking(key, &[], || init().map(with_life))
+        self.drive_blocking(key, false, &[], || init().map(with_life))
     }
 
     /// The value of a key, from the future `init` if it is missing; otherwise as
@@ -100,7 +100,7 @@ where
     /// is kept but no longer polled holds up the others: do not park it in a `select!` arm.
     pub async fn get_or_insert_with_async(&self, key: K, init: impl Future<Output = V>) -> V {
         let init = async { Ok::<_, Infallible>((init.await, Life::Configured)) };
-        match self.drive_async(key, &[], init).await {
+        match self.drive_async(key, false, &[], init).await {
             Ok(value) => value,
             Err(never) => match *never {},
         }
@@ -121,7 +121,7 @@ where
     where
         E: Send + Sync + 'static,
     {
-        self.drive_async(key, &[], async { Ok((init.await?, Life::Configured)) }).await
+        self.drive_async(key, false, &[], async { Ok((init.await?, Life::Configured)) }).await
     }
 
     /// As [`try_get_or_insert_with_ttl`](Self::try_get_or_insert_with_ttl), with a future.
@@ -139,12 +139,13 @@ where
     where
         E: Send + Sync + 'static,
     {
-        self.drive_async(key, &[], async { init.await.map(with_life) }).await
+        self.drive_async(key, false, &[], async { init.await.map(with_life) }).await
     }
 
     pub(crate) fn drive_blocking<E>(
         &self,
         mut key: K,
+        mut is_missed: bool,
         tags: &[Arc<str>],
         init: impl FnOnce() -> Result<(V, Life), E>,
     ) -> Result<V, Arc<E>>
@@ -152,8 +153,11 @@ where
         E: Send + Sync + 'static,
     {
         loop {
-            if let Some(value) = self.get(&key) {
-                return Ok(value);
+            // Once for each try in the statistics, also if the caller has looked.
+            if !std::mem::take(&mut is_missed) {
+                if let Some(value) = self.get(&key) {
+                    return Ok(value);
+                }
             }
             match self.core.board(key) {
                 Boarding::Hit(value) => return Ok(value),
@@ -178,6 +182,7 @@ where
     pub(crate) async fn drive_async<E>(
         &self,
         mut key: K,
+        mut is_missed: bool,
         tags: &[Arc<str>],
         init: impl Future<Output = Result<(V, Life), E>>,
     ) -> Result<V, Arc<E>>
@@ -187,8 +192,11 @@ where
         // Before any leader, so that it is dropped after it: by then the load is abandoned, and what drops may load the key.
         let mut init = pin!(init);
         loop {
-            if let Some(value) = self.get(&key) {
-                return Ok(value);
+            // Once for each try in the statistics, also if the caller has looked.
+            if !std::mem::take(&mut is_missed) {
+                if let Some(value) = self.get(&key) {
+                    return Ok(value);
+                }
             }
             match self.core.board(key) {
                 Boarding::Hit(value) => return Ok(value),

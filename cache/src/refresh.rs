@@ -16,6 +16,7 @@ use crate::builder::CacheBuilder;
 use crate::cache::Cache;
 use crate::core::Core;
 use crate::core::load::Leader;
+use crate::core::write::Life;
 use crate::error::BuildError;
 use crate::freshness::Trigger;
 use crate::reclaim;
@@ -169,7 +170,7 @@ where
         E: Send + Sync + 'static,
     {
         let Some((value, due)) = self.get_and_due(&key) else {
-            return self.try_get_or_insert_with(key, load);
+            return self.drive_blocking(key, true, &[], || Ok((load()?, Life::Configured)));
         };
         if let (Some(refreshing), Some(due)) = (&self.core.freshness.refresh, due) {
             if let Some(leader) = Core::claim(&self.core, key, due) {
@@ -207,7 +208,7 @@ where
         E: Send + Sync + 'static,
     {
         let Some((value, due)) = self.get_and_due(&key) else {
-            return self.try_get_or_insert_with_async(key, load).await;
+            return self.drive_async(key, true, &[], async { Ok((load.await?, Life::Configured)) }).await;
         };
         if let Some(leader) = due.and_then(|due| Core::claim(&self.core, key, due)) {
             tokio::spawn(Refresh { leader }.run_async(load));

@@ -98,7 +98,7 @@ where
     where
         E: Send + Sync + 'static,
     {
-        self.drive_blocking(key, &names(tags), || Ok((init()?, Life::Configured)))
+        self.drive_blocking(key, false, &names(tags), || Ok((init()?, Life::Configured)))
     }
 
     /// As [`get_or_insert_with_tags`](Self::get_or_insert_with_tags), with a future.
@@ -141,7 +141,7 @@ where
         E: Send + Sync + 'static,
     {
         let names = names(tags);
-        self.drive_async(key, &names, async { Ok((init.await?, Life::Configured)) }).await
+        self.drive_async(key, false, &names, async { Ok((init.await?, Life::Configured)) }).await
     }
 }
 

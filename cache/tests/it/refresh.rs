@@ -146,6 +146,7 @@ fn a_loading_call_serves_the_old_value_and_refreshes() {
     assert_eq!((get(0), run(&jobs)), (Ok(3), 1));
     assert_eq!(get(6), Ok(3));
     assert_eq!((cache.stats().refreshes(), cache.stats().refresh_failures()), (1, 1));
+    assert_eq!((cache.stats().hits(), cache.stats().misses()), (6, 2), "one for each call");
     // Without refresh_after it is a load as any other.
     let plain: Cache<u64, u64> = Cache::new(10);
     assert_eq!(plain.try_get_or_refresh_with(1, || Ok::<_, ()>(1)), Ok(1));

@@ -39,6 +39,7 @@ async fn a_call_serves_the_old_value_and_a_task_refreshes() {
     assert_eq!(get(Err("down")).await.map_err(|error| *error), Err("down"));
     assert_eq!(get(Ok(1)).await, Ok(1));
     assert_eq!(get(Ok(2)).await, Ok(1));
+    assert_eq!((cache.stats().hits(), cache.stats().misses()), (1, 2), "one for each call");
     clock.advance(DUE);
     // The caller may go: it is done at its first poll.
     assert_eq!(get(Ok(3)).now_or_never(), Some(Ok(1)));
