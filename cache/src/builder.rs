@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::cache::Cache;
 use crate::clock::{Clock, Ticks, nanos};
 use crate::core::budget::Budget;
+use crate::core::clear::Waiting;
 use crate::core::expire::{OFF, idle_left};
 use crate::core::janitors::Janitors;
 use crate::core::load::Flights;
@@ -21,6 +22,7 @@ use crate::expiry::Expiry;
 use crate::freshness::Freshness;
 use crate::listener::Listener;
 use crate::metrics::Published;
+use crate::notifications::{self, Notifications, Outbox, WhenFull};
 use crate::policy::{Kind, Marks};
 use crate::removal::RemovalCause;
 use crate::store::shard::Shard;
@@ -55,6 +57,7 @@ pub struct CacheBuilder<K, V, S = ahash::RandomState> {
     expiry: Option<Box<dyn Expiry<K, V>>>,
     pub(crate) freshness: Freshness<K, V>,
     listener: Option<Listener<K, V>>,
+    outbox: Option<Box<dyn Outbox<K, V>>>,
     clock: Option<Box<dyn Clock>>,
     clock_thread: bool,
     record_stats: bool,
@@ -78,6 +81,7 @@ impl<K, V> Default for CacheBuilder<K, V> {
             expiry: None,
             freshness: Freshness::default(),
             listener: None,
+            outbox: None,
             clock: None,
             clock_thread: false,
             record_stats: false,
@@ -208,6 +212,21 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         self
     }
 
+    /// Sends each removal to a receiver on another thread or in a task, by a queue of `capacity` events (at least 1). Default:
+    /// none.
+    ///
+    /// The call that removes an entry clones key and value, outside locks. A second call of this ends the first receiver's
+    /// events. See [`Notifications`] for an example and for what is promised.
+    pub fn notifications(mut self, capacity: usize, when_full: WhenFull) -> (Self, Notifications<K, V>)
+    where
+        K: Clone + Send + 'static,
+        V: Clone + Send + 'static,
+    {
+        let (outbox, receiver) = notifications::queue(capacity, when_full);
+        self.outbox = Some(outbox);
+        (self, receiver)
+    }
+
     /// Counts hits, misses, loads and removals; see [`Cache::stats`]. Default: off, and then it costs nothing.
     pub fn record_stats(mut self) -> Self {
         self.record_stats = true;
@@ -285,6 +304,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             expiry: self.expiry,
             freshness: self.freshness,
             listener: self.listener,
+            outbox: self.outbox,
             clock: self.clock,
             clock_thread: self.clock_thread,
             record_stats: self.record_stats,
@@ -354,6 +374,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         };
         let plain = self.weigher.is_none()
             && self.listener.is_none()
+            && self.outbox.is_none()
             && !self.record_stats
             && kind == Kind::TinyLfu
             && !timed;
@@ -370,8 +391,11 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             shards: Shards::new((0..shards).map(make)),
             flights: (0..shards).map(|_| Flights::new()).collect(),
             budget: Budget::new(max),
+            waiting: Waiting::default(),
+            tag_loads: Arc::default(),
             weigher: self.weigher,
             listener: self.listener,
+            outbox: self.outbox,
             counters: self.record_stats.then(Counters::new),
             published: Published::new(),
             ticks,

@@ -12,46 +12,10 @@ use std::time::Duration;
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
+use crate::counter::{COUNTERS, Counter};
 use crate::load_times::Recorder;
 use crate::reclaim;
-use crate::removal::RemovalCause;
 use crate::stats::Stats;
-
-/// What is counted.
-#[derive(Clone, Copy, Debug)]
-#[repr(usize)]
-pub(crate) enum Counter {
-    Hits,
-    Misses,
-    LoadSuccesses,
-    LoadFailures,
-    LoadNanos,
-    RemovedExplicitly,
-    Replaced,
-    Expired,
-    ExpiredWeight,
-    Evicted,
-    EvictedWeight,
-    Rejected,
-    ListenerPanics,
-    StaleServed,
-    Refreshes,
-    RefreshFailures,
-    RefreshesDiscarded,
-}
-
-pub(crate) const COUNTERS: usize = Counter::RefreshesDiscarded as usize + 1;
-
-impl Counter {
-    pub(crate) fn removal(cause: RemovalCause) -> Self {
-        match cause {
-            RemovalCause::Explicit => Self::RemovedExplicitly,
-            RemovalCause::Replaced => Self::Replaced,
-            RemovalCause::Expired => Self::Expired,
-            RemovalCause::Size => Self::Evicted,
-        }
-    }
-}
 
 /// Threads that have a stripe to themselves; those beyond share one.
 const STRIPES: usize = 64;

@@ -32,7 +32,10 @@
 //!   caller, [`Cache::get_or_insert_with_detached`].
 //! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
 //! - Weights in bytes for common types: [`weighers`].
-//! - [`RemovalCause`], [`Stats`], [`LoadTimes`]: what left, what was counted.
+//! - The bound and who leaves: [`Cache::set_max_capacity`], [`EvictionPolicy`], [`Admission`], [`Cache::policy`].
+//! - [`RemovalCause`], [`Stats`], [`LoadTimes`]: what left, what was counted. [`Notifications`]: what left, on another thread or in a task.
+//! - Entries removed together, by tag: [`Cache::insert_with_tags`], [`Cache::invalidate_tag`].
+//! - With the feature `snapshot`: `Cache::save_snapshot`, `Cache::load_snapshot`, so that a restart is a warm one.
 //! - [`Expiry`], [`Cache::set_expires_after`]: a life of its own for each entry.
 //! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
 //! - `Cache::publish_metrics`: statistics for the recorder of the `metrics` crate, with the feature `metrics`.
@@ -47,6 +50,7 @@ mod capacity;
 mod clock;
 pub mod compute;
 mod core;
+mod counter;
 mod counters;
 #[cfg(feature = "tokio")]
 mod detached;
@@ -65,20 +69,25 @@ mod loading;
 mod metrics;
 #[cfg(all(test, millpond_loom))]
 mod models;
+mod notifications;
 mod optional;
 mod pin;
 /// The eviction policy: knows slots, hashes and weights; no key, no value, no lock, no clock.
 #[doc(hidden)]
 pub mod policy;
+mod policy_view;
 mod prefetch;
 mod reclaim;
 mod refresh;
 mod refresher;
 mod rejected;
 mod removal;
+#[cfg(feature = "snapshot")]
+mod snapshot;
 mod stats;
 mod store;
 mod sync;
+mod tags;
 mod waiter;
 pub mod weighers;
 mod zeroed;
@@ -94,9 +103,13 @@ pub use crate::eviction::{Admission, EvictionPolicy};
 pub use crate::expiry::Expiry;
 pub use crate::iter::Iter;
 pub use crate::load_times::LoadTimes;
+pub use crate::notifications::{Notifications, Removal, WhenFull};
 pub use crate::pin::PinGuard;
+pub use crate::policy_view::{PolicyView, Region, Regions};
 pub use crate::refresh::Refresh;
 pub use crate::refresher::RefreshJob;
 pub use crate::rejected::Rejected;
 pub use crate::removal::RemovalCause;
+#[cfg(feature = "snapshot")]
+pub use crate::snapshot::{SnapshotError, SnapshotReport};
 pub use crate::stats::Stats;

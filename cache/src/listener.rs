@@ -2,7 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::counters::{Counter, Counters};
+use crate::counter::Counter;
+use crate::counters::Counters;
 use crate::removal::RemovalCause;
 
 type Callback<K, V> = Box<dyn Fn(&K, &V, RemovalCause) + Send + Sync>;

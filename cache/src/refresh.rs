@@ -86,22 +86,22 @@ where
     /// # Cancellation
     /// Dropping the returned future counts as a failure.
     pub async fn run_async<E: Send + Sync + 'static>(self, load: impl Future<Output = Result<V, E>>) -> bool {
-        let loaded = {
-            let mut load = pin!(load);
-            let poll = poll_fn(|context| {
-                let polled = catch_unwind(AssertUnwindSafe(|| {
-                    let _inside = self.leader.flight().enter();
-                    load.as_mut().poll(context)
-                }));
-                match polled {
-                    Ok(Poll::Pending) => Poll::Pending,
-                    Ok(Poll::Ready(loaded)) => Poll::Ready(Ok(loaded)),
-                    Err(panic) => Poll::Ready(Err(panic)),
-                }
-            });
-            poll.await
-        };
-        self.end(loaded)
+        let mut load = pin!(load);
+        // Dropped before the loader, whose drop may load the key.
+        let refresh = self;
+        let loaded = poll_fn(|context| {
+            let polled = catch_unwind(AssertUnwindSafe(|| {
+                let _inside = refresh.leader.flight().enter();
+                load.as_mut().poll(context)
+            }));
+            match polled {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(loaded)) => Poll::Ready(Ok(loaded)),
+                Err(panic) => Poll::Ready(Err(panic)),
+            }
+        });
+        let loaded = loaded.await;
+        refresh.end(loaded)
     }
 
     fn end<E: Send + Sync + 'static>(self, loaded: std::thread::Result<Result<V, E>>) -> bool {
@@ -168,9 +168,12 @@ where
         S: Send + Sync + 'static,
         E: Send + Sync + 'static,
     {
-        let Some(value) = self.get(&key) else { return self.try_get_or_insert_with(key, load) };
-        if let Some(refreshing) = &self.core.freshness.refresh {
-            if let Some(refresh) = self.claim_refresh(&key) {
+        let Some((value, due)) = self.get_and_due(&key) else {
+            return self.try_get_or_insert_with(key, load);
+        };
+        if let (Some(refreshing), Some(due)) = (&self.core.freshness.refresh, due) {
+            if let Some(leader) = Core::claim(&self.core, key, due) {
+                let refresh = Refresh { leader };
                 refreshing.refresher.run(Box::new(move || {
                     refresh.run(|_| load());
                 }));
@@ -203,9 +206,11 @@ where
         S: Send + Sync + 'static,
         E: Send + Sync + 'static,
     {
-        let Some(value) = self.get(&key) else { return self.try_get_or_insert_with_async(key, load).await };
-        if let Some(refresh) = self.claim_refresh(&key) {
-            tokio::spawn(refresh.run_async(load));
+        let Some((value, due)) = self.get_and_due(&key) else {
+            return self.try_get_or_insert_with_async(key, load).await;
+        };
+        if let Some(leader) = due.and_then(|due| Core::claim(&self.core, key, due)) {
+            tokio::spawn(Refresh { leader }.run_async(load));
         }
         Ok(value)
     }
@@ -216,6 +221,14 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
+    fn get_and_due(&self, key: &K) -> Option<(V, Option<u64>)>
+    where
+        V: Clone,
+    {
+        let pin = reclaim::pin();
+        self.core.get_and_due(&pin, key).map(|(value, due)| (value.clone(), due))
+    }
+
     /// Whether the value of a key is being refreshed. False once a write or removal has made that pointless.
     pub fn is_refreshing<Q>(&self, key: &Q) -> bool
     where

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Sub;
 use std::time::Duration;
 
-use crate::counters::{COUNTERS, Counter};
+use crate::counter::{COUNTERS, Counter};
 use crate::load_times::LoadTimes;
 
 /// Counts since the cache was built or its statistics were [reset](crate::Cache::reset_stats); all zero unless
@@ -150,6 +150,12 @@ impl Stats {
     #[must_use]
     pub fn rejected(&self) -> u64 {
         self.of(Counter::Rejected)
+    }
+
+    /// Entries that left with all others ([`RemovalCause::Cleared`]), counted when they are taken out.
+    #[must_use]
+    pub fn cleared(&self) -> u64 {
+        self.of(Counter::Cleared)
     }
 
     /// Failed loads that were answered with an expired value

@@ -33,6 +33,8 @@ enum Op {
     Evict,
     Capacity(u8),
     Clear,
+    /// Takes one entry out that was cleared.
+    Sweep,
 }
 
 #[derive(Default)]
@@ -179,8 +181,13 @@ fuzz_target!(|case: Case| {
                 engine.make_room();
             }
             Op::Clear => {
-                engine.policy.clear();
-                engine.free.extend(engine.held.drain().map(|(_, (slot, _))| slot));
+                engine.policy.clear(&engine.headers);
+                engine.held.clear();
+            }
+            Op::Sweep => {
+                if let Some(slot) = engine.policy.next_cleared(&engine.headers) {
+                    engine.free.push(slot);
+                }
             }
         }
         engine.check();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use equivalent::Equivalent;
 
-use super::write::{Fresh, Life, Removed};
+use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
 use crate::clock::nanos;
 use crate::expiry::Expiry;
@@ -160,7 +160,7 @@ where
         let hash = self.hash(key);
         let index = self.shard_index(hash);
         let pin = self.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = self.removed();
         let mut locked = self.shards[index].lock();
         let spot = locked
             .find(hash.part(), |candidate| key.equivalent(candidate))

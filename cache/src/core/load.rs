@@ -15,13 +15,15 @@ use equivalent::Equivalent;
 use hashbrown::HashTable;
 
 use super::held::Held;
-use super::write::{Fresh, Life, Removed};
+use super::tags::Claim;
+use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
-use crate::counters::Counter;
+use crate::counter::Counter;
 use crate::flight::{Flight, Outcome};
-use crate::reclaim;
+use crate::notifications::Note;
+use crate::reclaim::{self, Pinned};
 use crate::removal::RemovalCause;
-use crate::store::locked::{Ends, Locked, Spot};
+use crate::store::locked::{Aftermath, Ends, Locked, Spot};
 use crate::sync::Mutex;
 
 /// The loads and computes in flight of one shard.
@@ -155,6 +157,8 @@ pub(crate) struct Leader<'c, K: Hash + Eq, V, S: BuildHasher> {
     pub(super) renews: Option<u32>,
     /// Whether right and duty went to another leader.
     is_handed_over: bool,
+    /// The tags of what will be stored, if any.
+    pub(super) claim: Option<Claim>,
 }
 
 impl<K, V, S> Core<K, V, S>
@@ -223,13 +227,14 @@ where
                     is_counted: true,
                     renews: None,
                     is_handed_over: false,
+                    claim: None,
                 })
             }
         }
     }
 }
 
-impl<K, V, S> Leader<'_, K, V, S>
+impl<'c, K, V, S> Leader<'c, K, V, S>
 where
     K: Hash + Eq,
     V: Clone,
@@ -237,8 +242,18 @@ where
 {
     /// Stores the value unless a write overtook the load, and answers those who wait.
     pub(crate) fn loaded(self, value: V, life: Life) -> V {
+        let (value, landed, ()) = self.land(value, life, ());
+        landed.conclude();
+        value
+    }
+
+    /// As [`loaded`](Self::loaded), and leaves reports and drops to the caller. If user code panics, what is `beside` it is
+    /// dropped before the value, whose drop may load a key.
+    pub(crate) fn land<R>(self, value: V, life: Life, beside: R) -> (V, Landed<'c, K, V, S>, R) {
         // Dropped after the leader, if what they are asked for panics: their drops may load the key.
         let stored;
+        let mut left = None;
+        let beside = beside;
         let mut leader = self;
         let core = &*leader.core;
         leader.count(Counter::LoadSuccesses);
@@ -251,12 +266,12 @@ where
         if u64::from(weight) > core.budget.max() {
             leader.refuse(&stored);
         } else {
-            leader.store(stored, weight, ends);
+            left = Some(leader.store(stored, weight, ends));
         }
         // Out of the table, so nobody joins any more, and each who joined has a handle.
         let awaited = Arc::strong_count(&leader.flight) > 1;
         leader.flight.complete(if awaited { Outcome::Loaded(value.clone()) } else { Outcome::Abandoned });
-        value
+        (value, Landed { core: leader.core.clone(), left }, beside)
     }
 
     /// A value heavier than the whole cache: as for a write, the old value goes and the new one is reported.
@@ -265,7 +280,7 @@ where
         let core = &*self.core;
         let index = core.shard_index(self.hash);
         let pin = core.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = core.removed();
         let key = self.key.as_deref().expect("a leader ends once");
         let mut locked = core.shards[index].lock();
         let own = core.flights[index].take_own(self.hash, &self.flight);
@@ -283,31 +298,34 @@ where
         }
     }
 
-    fn store(&mut self, value: V, weight: u32, ends: Ends) {
+    fn store(&mut self, value: V, weight: u32, ends: Ends) -> Left<K, V> {
         let core = &*self.core;
         let hash = self.hash;
         let index = core.shard_index(hash);
         let pin = core.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = core.removed();
         let key = self.key.as_deref().expect("a leader ends once");
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| candidate == key);
         let mut credit = core.gather(index, u64::from(weight), find);
         let mut locked = core.shards[index].lock();
-        core.expire_some(&mut locked, &mut removed);
         let mut late = None;
-        if core.flights[index].take_own(hash, &self.flight) {
-            let old = find(&locked);
+        let own = core.flights[index].take_own(hash, &self.flight);
+        if own && self.claim.as_ref().is_none_or(Claim::holds) {
+            let old = core.find_old(&mut locked, hash, find, &mut removed);
             // After the last comparison, which may panic: a key must not be dropped here. Ours was the other handle.
             let key = self.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
             let fresh = Fresh { hash, key, value, weight, ends };
-            core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            let linked = core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            if let (Some(id), Some(claim)) = (linked, &self.claim) {
+                locked.attach_tags(id, claim.tags());
+            }
         } else {
+            core.expire_some(&mut locked, &mut removed);
             late = Some(value);
         }
         let aftermath = locked.finish();
         drop(credit);
-        drop(late);
-        core.conclude(pin, index, &removed, aftermath);
+        Left { pin, index, removed: removed.detach(), aftermath, _late: late }
     }
 
     /// Shares the error with those who wait; nothing is stored.
@@ -348,6 +366,14 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
             is_counted: self.is_counted,
             renews: self.renews.take(),
             is_handed_over: false,
+            claim: self.claim.take(),
+        }
+    }
+
+    /// What this load stores will carry tags. Before its loader runs.
+    pub(crate) fn claim(&mut self, tags: &[Arc<str>]) {
+        if !tags.is_empty() {
+            self.claim = Some(Claim::new(&self.core.tag_loads, tags));
         }
     }
 
@@ -379,6 +405,41 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
         let locked = self.core.shards[index].lock();
         self.core.flights[index].take_own(self.hash, &self.flight);
         drop(locked);
+    }
+}
+
+/// What a load that was stored leaves to be done.
+struct Left<K, V> {
+    pin: Option<Pinned>,
+    index: usize,
+    removed: Vec<Note>,
+    aftermath: Aftermath<K, V>,
+    /// A value that came too late.
+    _late: Option<V>,
+}
+
+/// Reports and drops that a load has brought about.
+#[must_use = "reports are lost without `conclude`"]
+pub(crate) struct Landed<'c, K, V, S> {
+    core: Held<'c, K, V, S>,
+    left: Option<Left<K, V>>,
+}
+
+impl<K, V, S> Landed<'_, K, V, S> {
+    /// Runs listeners and drops of the user's.
+    pub(crate) fn conclude(mut self) {
+        if let Some(Left { pin, index, removed, aftermath, _late }) = self.left.take() {
+            self.core.conclude(pin, index, &self.core.removed_before(removed), aftermath);
+        }
+    }
+}
+
+impl<K, V, S> Drop for Landed<'_, K, V, S> {
+    fn drop(&mut self) {
+        // Somebody panicked before us: at least nobody shall wait for the reports.
+        if let Some(left) = self.left.take() {
+            drop(self.core.removed_before(left.removed));
+        }
     }
 }
 

@@ -10,9 +10,9 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use super::load::Leader;
-use super::write::{Fresh, Life, Removed};
+use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
-use crate::counters::Counter;
+use crate::counter::Counter;
 use crate::flight::Outcome;
 use crate::freshness::Refreshing;
 use crate::policy::Random;
@@ -62,7 +62,7 @@ fn is_early(beta: f64, renewal: &Renewal, left: u64) -> bool {
 }
 
 /// Begins a refresh of an entry that is being read, if it is due and plain reads do that.
-#[inline]
+#[inline(never)]
 pub(super) fn refresh_after_read<K, V>(
     refresh: &Refreshing<K>,
     shard: &Shard<K, V>,
@@ -93,6 +93,19 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
+    /// A live entry, counted as a hit or a miss, and the time at which it was due, if it is.
+    pub(crate) fn get_and_due<'g>(&'g self, pin: &'g Pinned, key: &K) -> Option<(&'g V, Option<u64>)> {
+        let hash = self.hash(key);
+        let shard = self.shards.of(hash.shard());
+        let Some(found) = shard.find(pin, hash.part(), |candidate| candidate == key) else {
+            self.get_nothing(pin);
+            return None;
+        };
+        let value = self.get_found(pin, shard, found)?;
+        let refresh = self.freshness.refresh.as_ref().zip(shard.renewal(found.id));
+        Some((value, refresh.and_then(|(refresh, renewal)| due(refresh, renewal, self.ticks.now()))))
+    }
+
     /// The time at which a live entry was due, if it is.
     pub(crate) fn due(&self, pin: &Pinned, key: &K) -> Option<u64> {
         let refresh = self.freshness.refresh.as_ref()?;
@@ -153,34 +166,42 @@ where
     S: BuildHasher,
 {
     /// Puts a new value in the place of the one that was refreshed; false if the entry has changed since.
-    pub(crate) fn renewed(mut self, value: V) -> bool {
-        self.count(Counter::LoadSuccesses);
-        let core = &*self.core;
-        let hash = self.hash;
-        let key = self.key();
+    pub(crate) fn renewed(self, value: V) -> bool {
+        // Dropped after the leader, if what they are asked for panics: their drops may load the key.
+        let stored;
+        let mut leader = self;
+        leader.count(Counter::LoadSuccesses);
+        let core = &*leader.core;
+        let hash = leader.hash;
+        let key = leader.key();
         // User code before the lock: if it panics, the refresh has failed.
         let weight = core.weigh(key, &value);
-        let stored = value.clone();
-        let ends = Ends { cost: self.cost(), ..core.ends(hash, key, &value, Life::Configured) };
+        stored = value.clone();
+        let ends = Ends { cost: leader.cost(), ..core.ends(hash, key, &value, Life::Configured) };
         let fits = u64::from(weight) <= core.budget.max();
         let index = core.shard_index(hash);
         let pin = core.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = core.removed();
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| candidate == key);
         let mut credit = core.gather(index, if fits { u64::from(weight) } else { 0 }, find);
         let mut locked = core.shards[index].lock();
-        let own = core.flights[index].take_own(hash, &self.flight);
+        let own = core.flights[index].take_own(hash, &leader.flight);
         let old = find(&locked);
         // After the last comparison, which may panic: a key must not be dropped under the lock. Ours was the other handle.
-        let key = self.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
+        let key = leader.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
         let alive = old.is_some_and(|spot| !core.expired(&locked, spot.id));
         // Out of the table, so nobody joins any more. Where the old value has ended, it is a load for those who wait.
-        let awaited = Arc::strong_count(&self.flight) > 1;
+        let awaited = Arc::strong_count(&leader.flight) > 1;
         let stays = own && (alive || awaited);
         let mut left = None;
         if stays && fits {
             let fresh = Fresh { hash, key, value: stored, weight, ends };
-            core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            let tags = old.map_or_else(Vec::new, |old| locked.tags_of(old.id));
+            let linked = core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            if let (Some(id), false) = (linked, tags.is_empty()) {
+                // The same entry, only newer.
+                locked.attach_tags(id, &tags);
+            }
         } else {
             if let Some(old) = old.filter(|_| stays) {
                 // Heavier than the whole cache: as for other writes, the old value goes.
@@ -194,14 +215,14 @@ where
         let aftermath = locked.finish();
         drop(credit);
         // Before user code runs again, which may panic: it has not failed.
-        if self.renews.take().is_some() {
+        if leader.renews.take().is_some() {
             core.end_refresh(if stays { Counter::Refreshes } else { Counter::RefreshesDiscarded });
         }
         core.conclude(pin, index, &removed, aftermath);
         if let Some((key, value)) = left.filter(|_| stays) {
             core.report_refused(&key, &value);
         }
-        self.flight.complete(if awaited { Outcome::Loaded(value) } else { Outcome::Abandoned });
+        leader.flight.complete(if awaited { Outcome::Loaded(value) } else { Outcome::Abandoned });
         stays
     }
 

@@ -4,7 +4,6 @@
 //! user code runs. See [`budget`](super::budget) for why the bound is exact when a call returns.
 
 use super::Core;
-use super::write::Removed;
 use crate::sync::thread;
 
 /// Entries evicted under one lock.
@@ -32,6 +31,8 @@ impl<K, V, S> Core<K, V, S> {
             Self::bury(None, aftermath);
         }
         while !self.budget.adjust(0) {
+            // The room of what was cleared comes before that of anybody who lives.
+            self.sweep_all();
             let evicted = self.evict_excess(true) || self.evict_excess(false);
             if !evicted {
                 // What is missing is in the hands of writes that are about to use it or give it back.
@@ -60,7 +61,7 @@ impl<K, V, S> Core<K, V, S> {
             return false;
         }
         let pin = self.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = self.removed();
         let mut locked = shard.lock();
         let (mut freed, excess) = (0, self.budget.excess());
         for _ in 0..EVICTED_TOGETHER {

@@ -137,6 +137,18 @@ impl Sketch {
         }
     }
 
+    /// Sees to it that the estimate is so much, at least. Not a use: no halving comes nearer.
+    #[cfg(feature = "snapshot")]
+    pub(super) fn raise(&mut self, hash: u64, frequency: u64) {
+        let Some(Block(block)) = self.block(hash) else { return };
+        let least = frequency.min(MAX_COUNT);
+        for row in 0..4 {
+            let (word, shift) = position(hash, row);
+            let held = block[word] >> shift & MAX_COUNT;
+            block[word] += least.saturating_sub(held) << shift;
+        }
+    }
+
     /// Estimates the uses, at most 15. Never too low, but for halvings.
     #[inline]
     pub(super) fn frequency(&mut self, hash: u64) -> u32 {

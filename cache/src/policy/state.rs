@@ -231,10 +231,40 @@ impl Policy {
         }
     }
 
-    /// Forgets all entries at once, but not what was learned of their keys. The entries' headers are left as they are.
-    pub fn clear(&mut self) {
-        self.lists.clear();
+    /// Forgets all entries at once, but not what was learned of their keys. They keep their slots until
+    /// [`next_cleared`](Self::next_cleared) has named them. O(1).
+    pub fn clear<E: Entries + ?Sized>(&mut self, entries: &E) {
+        self.lists.clear(entries);
         self.owed = 0;
+    }
+
+    /// The slot of an entry that was cleared, each of them once. It may be used again.
+    #[inline]
+    pub fn next_cleared<E: Entries + ?Sized>(&mut self, entries: &E) -> Option<u32> {
+        if self.lists.cleared().is_empty() { None } else { self.pop_cleared(entries) }
+    }
+
+    #[inline(never)]
+    fn pop_cleared<E: Entries + ?Sized>(&mut self, entries: &E) -> Option<u32> {
+        let slot = self.lists.pop_cleared(entries)?;
+        let header = entries.header(slot);
+        if header.region() != Region::Pinned {
+            self.harvest(header);
+        }
+        header.set_region(Region::Unlinked);
+        Some(slot)
+    }
+
+    /// Entries that were cleared and not named yet, and their weight.
+    #[must_use]
+    pub fn cleared(&self) -> (usize, u64) {
+        let cleared = self.lists.cleared();
+        (cleared.len(), cleared.weight())
+    }
+
+    /// Their slots.
+    pub fn each_cleared<'a, E: Entries + ?Sized>(&'a self, entries: &'a E) -> impl Iterator<Item = u32> + 'a {
+        self.lists.each_cleared(entries)
     }
 
     /// Changes the capacity. Queues follow over the next calls. What was counted is kept unless the sketch is too small now: then

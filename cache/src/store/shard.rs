@@ -8,9 +8,10 @@
 //! order, so none is missed on its way. Who finds nothing asks afterwards whether `table` is still the one that was searched and
 //! has no `next`: then the entry was nowhere. A hit asks nothing.
 
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 
 use crossbeam_utils::CachePadded;
 
@@ -18,6 +19,7 @@ use super::cells::{Allocator, Cells};
 use super::limbo::Limbo;
 use super::node::{Node, Nodes};
 use super::table::{FULL, Missed, Table};
+use super::tags::Tags;
 use super::times::{Quiet, Renewal, Side, Times};
 use super::wheel::Wheel;
 use crate::policy::{Activity, Config, Kind, Marks, Policy, Seen};
@@ -57,6 +59,8 @@ pub(crate) struct Shard<K, V> {
 pub(super) struct Load {
     pub(super) entries: AtomicUsize,
     pub(super) weight: AtomicU64,
+    /// How often the shard was emptied at once.
+    pub(super) clears: AtomicU32,
 }
 
 /// All that the shard's lock guards.
@@ -73,6 +77,10 @@ pub(crate) struct State<K, V> {
     pub(super) cursor: usize,
     /// Timers of entries with an end; made with the first of them.
     pub(super) wheel: Option<Box<Wheel>>,
+    /// How many of the entries that wait were cleared at which time, in the order in which they leave; one at least each.
+    pub(super) clearings: VecDeque<(usize, u64)>,
+    /// Made with the first entry that carries a tag.
+    pub(super) tags: Option<Box<Tags>>,
     /// Unsealed cells in limbo at which a write looks after it.
     pub(super) tend_at: u32,
 }
@@ -144,6 +152,8 @@ impl<K, V> Shard<K, V> {
                 retired: Vec::new(),
                 cursor: 0,
                 wheel: None,
+                clearings: VecDeque::new(),
+                tags: None,
                 tend_at: 4,
             })),
         }
@@ -188,6 +198,12 @@ impl<K, V> Shard<K, V> {
     #[inline]
     pub(crate) fn weight(&self) -> u64 {
         self.load.weight.load(Ordering::Relaxed)
+    }
+
+    /// How often the shard was emptied at once.
+    #[inline]
+    pub(crate) fn clears(&self) -> u32 {
+        self.load.clears.load(Ordering::Acquire)
     }
 
     /// Whether entries move to a larger table.
@@ -389,6 +405,7 @@ impl<K, V> Drop for Shard<K, V> {
         let view = unsafe { self.cells.view() };
         let mut ids = state.limbo.drain(&view);
         let mut tables = vec![self.table.load(Ordering::Acquire), self.next.load(Ordering::Acquire)];
+        ids.extend(state.policy.each_cleared(&view));
         tables.retain(|table| !table.is_null());
         let live = tables.len();
         tables.extend(state.retired.drain(..).map(|(_, table)| table));

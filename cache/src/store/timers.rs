@@ -47,10 +47,22 @@ impl<'s, K, V> Locked<'s, K, V> {
         self.node(id).header.watch();
     }
 
-    /// Whether a cell that was linked once is still there, and dead by now.
-    pub(crate) fn is_overdue(&self, id: u32, now: u64) -> bool {
-        self.state.wheel.as_ref().is_some_and(|wheel| wheel.holds(id))
-            && self.shard.times(id).is_some_and(|times| times.expired(now.saturating_sub(self.shard.grace)))
+    /// Whether a cell that was linked once is still there, and dead by now. If it lives, its timer is set to its end: a
+    /// read that shortened its life left it where it was.
+    pub(crate) fn is_overdue(&mut self, id: u32, now: u64) -> bool {
+        let shard = self.shard;
+        let (Some(wheel), Some(times)) = (&mut self.state.wheel, shard.times(id)) else { return false };
+        if !wheel.holds(id) {
+            return false;
+        }
+        if times.expired(now.saturating_sub(shard.grace)) {
+            return true;
+        }
+        match times.end() {
+            0 => wheel.cancel(id),
+            end => wheel.schedule(id, shard.leaves(end)),
+        }
+        false
     }
 
     #[cold]

@@ -61,6 +61,12 @@ impl Times {
         self.idle.store(idle, Ordering::Relaxed);
     }
 
+    /// Both ends, 0 = never: the deadline, and where it is not used.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn ends(&self) -> (u64, u64) {
+        (self.deadline.load(Ordering::Relaxed), self.idle.load(Ordering::Relaxed))
+    }
+
     /// The earlier of both ends, 0 = never.
     #[inline]
     pub(crate) fn end(&self) -> u64 {

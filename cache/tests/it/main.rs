@@ -6,7 +6,9 @@ mod basic;
 #[cfg(feature = "tokio")]
 mod batch;
 mod bound;
+mod bugs;
 mod bulk;
+mod clear;
 mod clock;
 mod compute;
 mod compute_async;
@@ -26,7 +28,9 @@ mod lru;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod model;
+mod notifications;
 mod panics;
+mod policy_view;
 mod reentrance;
 mod reference;
 mod refresh;
@@ -36,8 +40,11 @@ mod removal;
 mod resize;
 #[cfg(millpond_shuttle)]
 mod schedules;
+#[cfg(feature = "snapshot")]
+mod snapshot;
 mod stale;
 mod stats;
 mod stress;
 mod support;
+mod tags;
 mod weights;

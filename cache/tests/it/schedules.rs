@@ -464,6 +464,81 @@ fn schedules_of_a_load_and_a_clear() {
 }
 
 #[test]
+fn schedules_of_lookups_loads_and_iteration_beside_a_clear() {
+    explore(|| {
+        let cache = small();
+        // Values of rounds up to this one were cleared.
+        let cleared = AtomicU64::new(0);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..3 {
+                    (0..3).for_each(|key| cache.insert(key, round));
+                    cache.invalidate_all();
+                    cleared.store(round, SeqCst);
+                }
+            });
+            scope.spawn(|| {
+                for key in 0..3 {
+                    let before = cleared.load(SeqCst);
+                    let seen = match below(4) {
+                        0 => cache.get(&key),
+                        1 => cache.iter().map(|(_, round)| round).min(),
+                        2 => Some(cache.get_or_insert_with(key, || 9)),
+                        _ => cache
+                            .entry(key)
+                            .and_upsert_with(|old| old.map_or(9, |old| old.into_value()))
+                            .into_value()
+                            .into(),
+                    };
+                    assert!(seen.is_none_or(|round| round > before), "{seen:?} was cleared before {before}");
+                }
+            });
+            scope.spawn(|| {
+                let began = cleared.load(SeqCst);
+                let mut iter = cache.iter();
+                while let Some((_, round)) = iter.next() {
+                    assert!(round > began);
+                    thread::yield_now();
+                }
+            });
+        });
+        cache.check_invariants();
+        cache.run_pending_tasks();
+        cache.check_invariants();
+    });
+}
+
+/// As [`load_against`], for a load that carries a tag and an insert that does.
+#[test]
+fn schedules_of_a_tag_against_a_load_and_an_insert() {
+    explore(|| {
+        let cache = small();
+        let source = AtomicU64::new(1);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                cache.get_or_insert_with_tags(7, &["t"], || source.load(SeqCst));
+            });
+            scope.spawn(|| {
+                if below(2) == 0 {
+                    cache.insert_with_tags(8, 1, &["t"]);
+                    source.store(2, SeqCst);
+                    cache.invalidate_tag("t");
+                    assert_eq!(cache.get(&8), None);
+                } else {
+                    source.store(2, SeqCst);
+                    cache.invalidate_tag("t");
+                }
+                assert_ne!(cache.get(&7), Some(1), "old data after the invalidation");
+            });
+        });
+        assert_ne!(cache.get(&7), Some(1), "a load that was overtaken stored old data");
+        cache.check_invariants();
+        cache.invalidate_tag("t");
+        assert_eq!((cache.entry_count(), cache.tag_links()), (0, 0));
+    });
+}
+
+#[test]
 fn schedules_of_a_load_and_an_insert() {
     load_against(|cache| cache.insert(7, 2), false);
     load_against(|cache| cache.insert(7, 2), true);
