@@ -15,6 +15,7 @@ use crate::core::janitors::Janitors;
 use crate::core::load::Flights;
 use crate::core::resize::share;
 use crate::core::{Core, Weigher};
+use crate::counters::Counters;
 use crate::error::BuildError;
 use crate::eviction::{Admission, EvictionPolicy};
 use crate::expiry::Expiry;
@@ -23,7 +24,6 @@ use crate::listener::Listener;
 use crate::notifications::{self, Notifications, Outbox, WhenFull};
 use crate::policy::{Kind, Marks};
 use crate::removal::RemovalCause;
-use crate::stats::Counters;
 use crate::store::shard::Shard;
 use crate::store::shards::Shards;
 

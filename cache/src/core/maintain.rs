@@ -42,6 +42,7 @@ impl<K, V, S> Core<K, V, S> {
         let weight = u64::from(locked.weight_of(id));
         locked.expire(id);
         self.budget.give(weight);
+        self.count_weight(RemovalCause::Expired, weight);
         self.note(removed, id, RemovalCause::Expired);
     }
 

@@ -30,6 +30,7 @@ mod lru;
 mod model;
 mod notifications;
 mod panics;
+mod policy_view;
 mod reentrance;
 mod reference;
 mod refresh;
