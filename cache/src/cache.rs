@@ -11,6 +11,7 @@ use equivalent::Equivalent;
 use crate::clock::nanos;
 use crate::core::Core;
 use crate::core::write::Life;
+use crate::counters::Counters;
 use crate::iter::Iter;
 use crate::pin::PinGuard;
 use crate::reclaim;
@@ -333,10 +334,27 @@ impl<K, V, S> Cache<K, V, S> {
         self.core.weighted_size()
     }
 
-    /// What was counted so far; all zero unless [`record_stats`](crate::CacheBuilder::record_stats) is on.
+    /// What was counted since the cache was built or [`reset_stats`](Self::reset_stats) was called; all zero unless
+    /// [`record_stats`](crate::CacheBuilder::record_stats) is on. Cost: a few microseconds.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.core.counters.as_ref().map(crate::stats::Counters::snapshot).unwrap_or_default()
+        self.core.counters.as_ref().map(Counters::snapshot).unwrap_or_default()
+    }
+
+    /// What was counted, and begins anew. Of calls that reset one after the other, each event is in the result of one.
+    ///
+    /// For who asks at intervals and is the only one. Others keep a snapshot and subtract it: [`Stats`] shows how.
+    ///
+    /// ```
+    /// let cache = millpond_cache::Cache::builder().record_stats().build()?;
+    /// cache.insert(1, 1);
+    /// cache.get(&1);
+    /// assert_eq!(cache.reset_stats().hits(), 1);
+    /// assert_eq!(cache.stats().hits(), 0);
+    /// # Ok::<(), millpond_cache::BuildError>(())
+    /// ```
+    pub fn reset_stats(&self) -> Stats {
+        self.core.counters.as_ref().map(Counters::reset).unwrap_or_default()
     }
 
     /// The bound in entries or weight, as it was set last; `None` where there is none.

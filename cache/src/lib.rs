@@ -32,11 +32,14 @@
 //!   caller, [`Cache::get_or_insert_with_detached`].
 //! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
 //! - Weights in bytes for common types: [`weighers`].
-//! - [`RemovalCause`], [`Stats`]: what left, what was counted. [`Notifications`]: what left, on another thread or in a task.
+//! - The bound and who leaves: [`Cache::set_max_capacity`], [`EvictionPolicy`], [`Admission`], [`Cache::policy`].
+//! - [`RemovalCause`], [`Stats`], [`LoadTimes`]: what left, what was counted. [`Notifications`]: what left, on another thread or in a task.
 //! - Entries removed together, by tag: [`Cache::insert_with_tags`], [`Cache::invalidate_tag`].
+//! - With the feature `serde`: `CacheConfig`, settings from a file.
 //! - With the feature `snapshot`: `Cache::save_snapshot`, `Cache::load_snapshot`, so that a restart is a warm one.
 //! - [`Expiry`], [`Cache::set_expires_after`]: a life of its own for each entry.
 //! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
+//! - `Cache::publish_metrics`: statistics for the recorder of the `metrics` crate, with the feature `metrics`.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
 
 #[cfg(feature = "tokio")]
@@ -47,7 +50,11 @@ mod cache;
 mod capacity;
 mod clock;
 pub mod compute;
+#[cfg(feature = "serde")]
+mod config;
 mod core;
+mod counter;
+mod counters;
 #[cfg(feature = "tokio")]
 mod detached;
 mod entry;
@@ -60,7 +67,9 @@ mod freshness_settings;
 mod iter;
 mod janitor;
 mod listener;
+mod load_times;
 mod loading;
+mod metrics;
 #[cfg(all(test, millpond_loom))]
 mod models;
 mod notifications;
@@ -69,6 +78,7 @@ mod pin;
 /// The eviction policy: knows slots, hashes and weights; no key, no value, no lock, no clock.
 #[doc(hidden)]
 pub mod policy;
+mod policy_view;
 mod prefetch;
 mod reclaim;
 mod refresh;
@@ -90,13 +100,17 @@ pub use crate::batch::BatchLoader;
 pub use crate::builder::CacheBuilder;
 pub use crate::cache::Cache;
 pub use crate::clock::{Clock, ManualClock};
+#[cfg(feature = "serde")]
+pub use crate::config::CacheConfig;
 pub use crate::entry::EntrySelector;
 pub use crate::error::{BuildError, ResizeError};
 pub use crate::eviction::{Admission, EvictionPolicy};
 pub use crate::expiry::Expiry;
 pub use crate::iter::Iter;
+pub use crate::load_times::LoadTimes;
 pub use crate::notifications::{Notifications, Removal, WhenFull};
 pub use crate::pin::PinGuard;
+pub use crate::policy_view::{PolicyView, Region, Regions};
 pub use crate::refresh::Refresh;
 pub use crate::refresher::RefreshJob;
 pub use crate::rejected::Rejected;

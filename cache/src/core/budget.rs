@@ -176,3 +176,55 @@ mod tests {
         });
     }
 }
+
+#[cfg(all(test, millpond_loom))]
+mod models {
+    use loom::sync::Arc;
+
+    use super::*;
+
+    fn model(test: impl Fn() + Send + Sync + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(builder.preemption_bound.map_or(3, |bound| bound.min(3)));
+        builder.check(test);
+    }
+
+    #[test]
+    fn a_bound_that_was_reached_is_not_passed() {
+        model(|| {
+            let budget = Arc::new(Budget::new(2));
+            assert!(budget.try_take(1));
+            let writer = {
+                let budget = Arc::clone(&budget);
+                thread::spawn(move || budget.try_take(1))
+            };
+            budget.request(1);
+            let reached = budget.adjust(0);
+            assert!(!reached || budget.used() <= 1);
+            let taken = writer.join().unwrap();
+            assert!(!(reached && taken), "either of them had the last room");
+            assert!(reached || budget.adjust(1), "the writer gives up what it has");
+            assert_eq!((budget.max(), budget.used()), (1, 1));
+        });
+    }
+
+    #[test]
+    fn a_look_at_what_is_used_sees_no_half_of_a_change() {
+        model(|| {
+            let budget = Arc::new(Budget::new(3));
+            assert!(budget.try_take(1));
+            let resizer = {
+                let budget = Arc::clone(&budget);
+                thread::spawn(move || {
+                    budget.request(2);
+                    assert!(budget.adjust(0));
+                    budget.request(4);
+                    assert!(budget.adjust(0));
+                })
+            };
+            assert_eq!(budget.used(), 1);
+            resizer.join().unwrap();
+            assert_eq!((budget.max(), budget.used(), budget.room()), (4, 1, 3));
+        });
+    }
+}

@@ -18,11 +18,11 @@ use super::held::Held;
 use super::tags::Claim;
 use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
+use crate::counter::Counter;
 use crate::flight::{Flight, Outcome};
 use crate::notifications::Note;
 use crate::reclaim::{self, Pinned};
 use crate::removal::RemovalCause;
-use crate::stats::Counter;
 use crate::store::locked::{Aftermath, Ends, Locked, Spot};
 use crate::sync::Mutex;
 
@@ -205,8 +205,7 @@ where
     /// Counts a load that ended.
     pub(crate) fn count_load(&self, counter: Counter, began: Option<Instant>) {
         if let (Some(counters), Some(began)) = (&self.counters, began) {
-            counters.count(counter, 1);
-            counters.count(Counter::LoadNanos, u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            counters.count_load(counter, began.elapsed());
         }
     }
 

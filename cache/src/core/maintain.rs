@@ -42,6 +42,7 @@ impl<K, V, S> Core<K, V, S> {
         let weight = u64::from(locked.weight_of(id));
         locked.expire(id);
         self.budget.give(weight);
+        self.count_weight(RemovalCause::Expired, weight);
         self.note(removed, id, RemovalCause::Expired);
     }
 
@@ -110,6 +111,7 @@ impl<K, V, S> Core<K, V, S> {
             let dead = shard.lock().collect_all();
             drop(dead);
         }
+        self.published.renew(self);
     }
 
     /// Removes the live entries that `is_doomed` picks, and returns how many. It is asked without a lock, under a pin; what
@@ -144,8 +146,9 @@ impl<K, V, S> Core<K, V, S> {
                 let aftermath = locked.finish();
                 self.report(&pin, index, &removed);
                 Self::bury(None, aftermath);
-                self.wait_for_receiver(&removed);
             }
+            drop(pin);
+            self.wait_for_receiver();
         }
         count
     }

@@ -12,6 +12,7 @@
 //! - [`load`]: one load per key at a time; [`held`]: for longer than the call that began it.
 //! - [`renew`]: values that are loaded again before they end.
 //! - [`stale`]: old values for loads that fail.
+//! - [`view`]: what the policy thinks of the entries.
 //! - [`tags`](self::tags): entries removed together.
 //! - `snapshot`: what is saved of entries, and how they are put back.
 //! - [`compute`]: read, decide, write as one step, with the decision outside the lock.
@@ -35,6 +36,7 @@ pub(crate) mod resize;
 pub(crate) mod snapshot;
 mod stale;
 pub(crate) mod tags;
+mod view;
 pub(crate) mod write;
 
 use std::hash::{BuildHasher, Hash};
@@ -48,12 +50,13 @@ use load::Flights;
 use tags::TagLoads;
 
 use crate::clock::Ticks;
+use crate::counters::Counters;
 use crate::expiry::Expiry;
 use crate::freshness::Freshness;
 use crate::listener::Listener;
+use crate::metrics::Published;
 use crate::notifications::Outbox;
 use crate::policy::Marks;
-use crate::stats::Counters;
 use crate::store::shards::Shards;
 
 /// Decides what an entry weighs.
@@ -73,6 +76,7 @@ pub(crate) struct Core<K, V, S> {
     /// Where removals go that somebody receives.
     pub(crate) outbox: Option<Box<dyn Outbox<K, V>>>,
     pub(crate) counters: Option<Counters>,
+    pub(crate) published: Published,
     pub(crate) ticks: Ticks,
     /// Ticks, or [`OFF`](expire::OFF).
     pub(crate) time_to_live: u64,

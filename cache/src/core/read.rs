@@ -8,8 +8,8 @@ use super::expire::OFF;
 use super::renew::refresh_after_read;
 use super::{Core, KeyHash};
 use crate::clock::kept;
+use crate::counter::Counter;
 use crate::reclaim::Pinned;
-use crate::stats::Counter;
 use crate::store::shard::{Found, Shard, Unseen};
 use crate::store::times::{Renewal, Times};
 
@@ -55,7 +55,7 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
     }
 
     #[inline(never)]
-    fn get_found<'g>(
+    pub(super) fn get_found<'g>(
         &'g self,
         pin: &'g Pinned,
         shard: &'g Shard<K, V>,
@@ -107,7 +107,7 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
     }
 
     #[inline]
-    fn get_nothing<'g>(&self, pin: &Pinned) -> Option<&'g V> {
+    pub(super) fn get_nothing<'g>(&self, pin: &Pinned) -> Option<&'g V> {
         if let Some(counters) = &self.counters {
             counters.add(pin.stripe(), Counter::Misses, 1);
         }

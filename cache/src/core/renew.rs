@@ -12,12 +12,12 @@ use std::sync::Arc;
 use super::load::Leader;
 use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
+use crate::counter::Counter;
 use crate::flight::Outcome;
 use crate::freshness::Refreshing;
 use crate::policy::Random;
 use crate::reclaim::Pinned;
 use crate::removal::RemovalCause;
-use crate::stats::Counter;
 use crate::store::locked::{Ends, Locked};
 use crate::store::shard::{Found, Shard};
 use crate::store::times::{FAR, Renewal};
@@ -62,7 +62,7 @@ fn is_early(beta: f64, renewal: &Renewal, left: u64) -> bool {
 }
 
 /// Begins a refresh of an entry that is being read, if it is due and plain reads do that.
-#[inline]
+#[inline(never)]
 pub(super) fn refresh_after_read<K, V>(
     refresh: &Refreshing<K>,
     shard: &Shard<K, V>,
@@ -93,6 +93,19 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
+    /// A live entry, counted as a hit or a miss, and the time at which it was due, if it is.
+    pub(crate) fn get_and_due<'g>(&'g self, pin: &'g Pinned, key: &K) -> Option<(&'g V, Option<u64>)> {
+        let hash = self.hash(key);
+        let shard = self.shards.of(hash.shard());
+        let Some(found) = shard.find(pin, hash.part(), |candidate| candidate == key) else {
+            self.get_nothing(pin);
+            return None;
+        };
+        let value = self.get_found(pin, shard, found)?;
+        let refresh = self.freshness.refresh.as_ref().zip(shard.renewal(found.id));
+        Some((value, refresh.and_then(|(refresh, renewal)| due(refresh, renewal, self.ticks.now()))))
+    }
+
     /// The time at which a live entry was due, if it is.
     pub(crate) fn due(&self, pin: &Pinned, key: &K) -> Option<u64> {
         let refresh = self.freshness.refresh.as_ref()?;

@@ -31,6 +31,8 @@ impl<K, V, S> Core<K, V, S> {
             Self::bury(None, aftermath);
         }
         while !self.budget.adjust(0) {
+            // The room of what was cleared comes before that of anybody who lives.
+            self.sweep_all();
             let evicted = self.evict_excess(true) || self.evict_excess(false);
             if !evicted {
                 // What is missing is in the hands of writes that are about to use it or give it back.

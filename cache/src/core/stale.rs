@@ -4,11 +4,10 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use super::load::Leader;
-
+use crate::counter::Counter;
 use crate::flight::Outcome;
 use crate::reclaim;
 use crate::removal::RemovalCause;
-use crate::stats::Counter;
 
 impl<K, V, S> Leader<'_, K, V, S>
 where

@@ -10,11 +10,11 @@ use equivalent::Equivalent;
 
 use super::budget::Budget;
 use super::{Core, KeyHash};
+use crate::counter::Counter;
 use crate::notifications::{Note, Removed};
 use crate::reclaim::{self, Pinned};
 use crate::rejected::Rejected;
 use crate::removal::RemovalCause;
-use crate::stats::Counter;
 use crate::store::locked::{Aftermath, Ends, Locked, Spot};
 
 /// How long an entry lives.
@@ -91,8 +91,18 @@ impl<K, V, S> Core<K, V, S> {
     /// Notes an entry that was taken for its room. If it was dead already, that is what it died of.
     pub(super) fn note_evicted(&self, locked: &Locked<'_, K, V>, removed: &mut Removed, id: u32) {
         if self.watched() {
-            removed
-                .push(id, if self.expired(locked, id) { RemovalCause::Expired } else { RemovalCause::Size });
+            let cause = if self.expired(locked, id) { RemovalCause::Expired } else { RemovalCause::Size };
+            self.count_weight(cause, u64::from(locked.weight_of(id)));
+            removed.push(id, cause);
+        }
+    }
+
+    /// Counts the weight of an entry that leaves by itself; the entry is counted when it is reported.
+    pub(super) fn count_weight(&self, cause: RemovalCause, weight: u64) {
+        if let Some(counters) = &self.counters {
+            let counter =
+                if cause == RemovalCause::Size { Counter::EvictedWeight } else { Counter::ExpiredWeight };
+            counters.count(counter, weight);
         }
     }
 
@@ -172,7 +182,7 @@ impl<K, V, S> Core<K, V, S> {
                 let aftermath = locked.finish();
                 // No room is held while user code runs, which might wait for somebody who waits for that room.
                 let held = std::mem::take(&mut credit.amount);
-                let runs_user_code = self.listener.is_some() || !aftermath.dead.is_empty();
+                let runs_user_code = self.watched() || !aftermath.dead.is_empty();
                 if runs_user_code {
                     self.budget.give(held);
                 }
@@ -308,7 +318,9 @@ impl<K, V, S> Core<K, V, S> {
             self.report(pin, shard, removed);
         }
         Self::bury(pin, aftermath);
-        self.wait_for_receiver(removed);
+        if !removed.notes().is_empty() {
+            self.wait_for_receiver();
+        }
     }
 
     /// Tells statistics and listener. Never panics.
@@ -357,10 +369,10 @@ impl<K, V, S> Core<K, V, S> {
         Removed::attach(self.outbox.as_ref().map(|outbox| outbox.order()), notes)
     }
 
-    /// Where the queue of events is too long and writers are to wait for that: waits.
+    /// Where the queue of events is too long and writers are to wait for that: waits. Not under a lock or a pin.
     #[inline]
-    pub(super) fn wait_for_receiver(&self, removed: &Removed<'_>) {
-        if let (Some(outbox), false) = (&self.outbox, removed.notes().is_empty()) {
+    pub(super) fn wait_for_receiver(&self) {
+        if let Some(outbox) = &self.outbox {
             outbox.wait();
         }
     }
@@ -380,6 +392,7 @@ impl<K, V, S> Core<K, V, S> {
     pub(crate) fn report_refused(&self, key: &K, value: &V) {
         if let Some(counters) = &self.counters {
             counters.count(Counter::removal(RemovalCause::Size), 1);
+            counters.count(Counter::Rejected, 1);
         }
         let place = self.outbox.as_ref().and_then(|outbox| outbox.keep());
         self.tell(key, value, Note { id: 0, cause: RemovalCause::Size, place });
@@ -490,7 +503,9 @@ where
         self.report(&pin, index, &removed);
         let taken = taken.map(|node| take(&node.key, &node.value));
         Self::bury(Some(pin), aftermath);
-        self.wait_for_receiver(&removed);
+        if !removed.notes().is_empty() {
+            self.wait_for_receiver();
+        }
         taken
     }
 }

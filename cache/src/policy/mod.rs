@@ -12,7 +12,7 @@
 //!
 //! # Contents
 //! - `Header`: what the policy keeps in an entry; the hit path. `Activity`: what hits report.
-//! - `Policy`: `state` and what the engine calls; `evict`: hands and duels; `resize`: quotas on the move; `check`.
+//! - `Policy`: `state` and what the engine calls; `evict`: hands and duels; `resize`: quotas on the move; `view`, `check`.
 //! - `Entries`: how the policy sees the engine's entries.
 //! - `quota`: the shares of window and main. `region`: where an entry can be.
 //! - `sketch`: how often a key was used. `ghost`: what was evicted lately. `climber`: how large the window should be.
@@ -44,6 +44,7 @@ mod sketch;
 mod state;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use activity::Activity;
 pub(crate) use chunked::Chunked;
@@ -54,3 +55,4 @@ pub(crate) use random::Random;
 #[cfg(feature = "snapshot")]
 pub(crate) use restore::PLACES;
 pub use state::{Config, Policy};
+pub use view::{Held, Parts};

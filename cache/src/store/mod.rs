@@ -18,6 +18,7 @@ pub(crate) mod cleared;
 pub(crate) mod limbo;
 pub(crate) mod locked;
 pub(crate) mod node;
+mod ranks;
 #[cfg(feature = "snapshot")]
 mod restore;
 pub(crate) mod shard;

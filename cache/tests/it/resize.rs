@@ -239,3 +239,30 @@ fn a_cache_that_changed_its_bound_hits_as_a_new_one_of_that_bound() {
         assert!(changed > new - 1.0, "{before} to {after}: {changed:.2}, a new one {new:.2}");
     }
 }
+
+#[test]
+fn the_room_of_what_was_cleared_is_taken_first() {
+    watchdog(60, || {
+        for (bound, shards) in [(0, 1), (5, 4), (700, 4)] {
+            let seen = Arc::new(parking_lot::Mutex::new(Vec::new()));
+            let log = Arc::clone(&seen);
+            let cache: Cache<u64, u64> = Cache::builder()
+                .max_capacity(1_000)
+                .shards(shards)
+                .eviction_listener(move |_, _, cause| log.lock().push(cause))
+                .build()
+                .unwrap();
+            (0..1_000).for_each(|key| cache.insert(key, key));
+            cache.invalidate_all();
+            cache.set_max_capacity(bound).unwrap();
+            cache.check_invariants();
+            (0..bound).for_each(|key| cache.insert(key, key));
+            assert_eq!(cache.entry_count(), bound);
+            cache.run_pending_tasks();
+            let causes = std::mem::take(&mut *seen.lock());
+            assert_eq!(causes.len(), 1_000);
+            assert!(causes.iter().all(|&cause| cause == RemovalCause::Cleared), "nobody else had to go");
+            cache.check_invariants();
+        }
+    });
+}

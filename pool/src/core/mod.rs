@@ -6,23 +6,26 @@
 //! tasks or timers, so that a test can drive it by hand.
 
 mod breaker;
+mod codel;
 mod entry;
+mod opening;
 mod state;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::clock::Ticks;
-use crate::error::{ConnectError, ConnectFailure};
+use crate::error::ConnectFailure;
 use crate::shelf::{Shelf, Slot};
 use crate::stats::{Stats, Status};
 use crate::sync::{AtomicU32, Mutex, Ordering};
-use crate::waiters::{Ticket, Waiter, Waiters};
+use crate::waiters::{Rank, Ticket, Waiter, Waiters};
 
 use breaker::Breaker;
-pub(crate) use entry::{Dates, Entry, Fitness, Held};
+use codel::Codel;
+pub(crate) use entry::{Entry, Fitness, Held};
+pub(crate) use opening::{Attempt, Next};
 pub(crate) use state::{After, Delivery, Limits};
 use state::{State, Turn, fitness};
 
@@ -54,21 +57,8 @@ pub(crate) struct Expired<E> {
 /// The end of a wait: what came just in time, or nothing.
 pub(crate) type Late<C, E> = Result<Delivery<C, E>, Expired<E>>;
 
-/// A finished attempt to open a connection.
-pub(crate) struct Attempt<C> {
-    pub(crate) connection: C,
-    pub(crate) generation: u32,
-    pub(crate) took: Duration,
-}
-
-/// What an opener does next.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// Dial then, if that is not past.
-    At(Slot, Instant),
-    /// Nobody wants the connection any more; the opening is no longer counted.
-    StandDown,
-}
+/// What a waiter found: its delivery, and what is left to be done if it looked for a connection itself.
+pub(crate) type Polled<C, E> = (Option<Delivery<C, E>>, Option<After<C, E>>);
 
 /// Of a connection that ends, what it was counted as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +105,7 @@ impl<C, E> Core<C, E> {
                 spare: Vec::new(),
                 waiters: Waiters::new(),
                 breaker: Breaker::new(backoff.0, backoff.1),
+                codel: limits.shedding.map(|(target, interval)| Codel::new(target, interval)),
                 unfit: 0,
                 stats: Stats::default(),
             }),
@@ -130,7 +121,7 @@ impl<C, E> Core<C, E> {
     }
 
     /// Takes the connection that was returned last, unless somebody waits.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn borrow(&self, now: Ticks) -> Borrow<C> {
         let Ok((slot, mut entry)) = self.shelf.take() else { return Borrow::None };
         let generation = self.generation.load(Ordering::Relaxed);
@@ -146,7 +137,7 @@ impl<C, E> Core<C, E> {
 
     /// Puts a connection back, unless somebody waits for it or it is not to be lent again: then it goes to
     /// [`give_back`](Self::give_back).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn put_back(&self, held: Held<C>, now: Ticks) -> Result<(), Held<C>> {
         let Held { slot, mut entry } = held;
         entry.dates.seen = now;
@@ -186,11 +177,10 @@ impl<C, E> Core<C, E> {
     }
 
     /// Asks for a connection: joins the queue, and leaves it at once if there is one. `unfit`: what `borrow` found.
-    /// `front`: the caller was served already, and its connection proved dead.
     pub(crate) fn checkout(
         &self,
         unfit: Option<Held<C>>,
-        front: bool,
+        rank: Rank,
         now: Ticks,
         instant: Instant,
     ) -> (Checkout<C, E>, After<C, E>) {
@@ -205,14 +195,20 @@ impl<C, E> Core<C, E> {
             if turn.state.closed {
                 return Checkout::Closed;
             }
-            if turn.state.waiters.len() >= turn.limits.max_waiters && !front {
+            if turn.may_barge() && !turn.state.suspended {
+                if let Some(held) = turn.take_fit() {
+                    turn.state.stats.acquired += 1;
+                    return Checkout::Ready(held);
+                }
+            }
+            if turn.state.waiters.len() >= turn.limits.max_waiters && !rank.front {
                 turn.state.stats.rejected += 1;
                 return Checkout::Full(turn.status());
             }
             turn.after.hurry = turn.state.breaker.requested(instant);
             // First blocked, then searched: what comes back from now on comes here.
             turn.block();
-            let ticket = turn.state.waiters.join(front);
+            let ticket = turn.state.waiters.join(rank);
             turn.serve();
             if let Some(Delivery::Connection(held)) = turn.state.waiters.take_if_delivered(ticket) {
                 turn.state.stats.acquired += 1;
@@ -245,17 +241,61 @@ impl<C, E> Core<C, E> {
     }
 
     /// Takes what was delivered, or stores whom to wake.
-    pub(crate) fn poll(&self, ticket: Ticket, waiter: Waiter, waited: Duration) -> Option<Delivery<C, E>> {
+    pub(crate) fn poll(&self, ticket: Ticket, waiter: Waiter, waited: Duration, now: Ticks) -> Polled<C, E> {
         let mut state = self.state.lock();
+        if state.waiters.is_nudged(ticket) {
+            drop(state);
+            let (delivery, after) = self.look(ticket, waiter, waited, now);
+            return (delivery, Some(after));
+        }
         let taken = state.waiters.take(ticket, waiter);
         if let Ok(Delivery::Connection(_)) = &taken {
-            state.stats.acquired += 1;
-            state.stats.waited += 1;
-            state.stats.wait_time += waited;
+            state.stats.served(waited);
         }
         drop(state);
         // A replaced waker is dropped here, after the unlock.
-        taken.ok()
+        (taken.ok(), None)
+    }
+
+    /// One who was told to look for a connection does so.
+    fn look(
+        &self,
+        ticket: Ticket,
+        waiter: Waiter,
+        waited: Duration,
+        now: Ticks,
+    ) -> (Option<Delivery<C, E>>, After<C, E>) {
+        self.change(now, |turn| {
+            let found = if turn.state.suspended || !turn.state.waiters.is_nudged(ticket) {
+                None
+            } else {
+                turn.take_fit()
+            };
+            if let Some(held) = found {
+                let (_, waker) = turn.state.waiters.leave(ticket);
+                turn.after.wakers.extend(waker);
+                turn.state.stats.served(waited);
+                return Some(Delivery::Connection(held));
+            }
+            match turn.state.waiters.take(ticket, waiter) {
+                Ok(delivery) => {
+                    if matches!(delivery, Delivery::Connection(_)) {
+                        turn.state.stats.served(waited);
+                    }
+                    Some(delivery)
+                }
+                Err(replaced) => {
+                    turn.after.wakers.extend(replaced);
+                    turn.serve();
+                    turn.plan(false);
+                    let delivery = turn.state.waiters.take_if_delivered(ticket);
+                    if matches!(delivery, Some(Delivery::Connection(_))) {
+                        turn.state.stats.served(waited);
+                    }
+                    delivery
+                }
+            }
+        })
     }
 
     /// Leaves the queue. A connection that was delivered too late goes on to the next.
@@ -266,7 +306,7 @@ impl<C, E> Core<C, E> {
             match delivery {
                 Some(Delivery::Connection(held)) => turn.offer(held),
                 Some(Delivery::Failed(failure)) => turn.after.errors.push(failure.error),
-                Some(Delivery::Closed) | None => {}
+                Some(Delivery::Shed | Delivery::Closed) | None => {}
             }
         })
         .1
@@ -288,9 +328,7 @@ impl<C, E> Core<C, E> {
             match delivery {
                 Some(delivery) => {
                     if matches!(delivery, Delivery::Connection(_)) {
-                        stats.acquired += 1;
-                        stats.waited += 1;
-                        stats.wait_time += waited;
+                        stats.served(waited);
                     }
                     Ok(delivery)
                 }
@@ -326,11 +364,13 @@ impl<C, E> Core<C, E> {
         self.state.lock().checking += 1;
     }
 
-    /// A check or reset was passed: the connection goes to whoever is first.
+    /// A check or reset was passed: the connection goes to whoever is first. `proof`:
+    /// whether that shows it alive; cleaning it may be nothing but a look at memory.
     pub(crate) fn check_passed(
         &self,
         mut held: Held<C>,
         overdue: bool,
+        proof: bool,
         took: Duration,
         now: Ticks,
     ) -> After<C, E> {
@@ -340,7 +380,9 @@ impl<C, E> Core<C, E> {
             turn.state.stats.validations += 1;
             turn.state.stats.validation_time += took;
             held.entry.dates.seen = now;
-            held.entry.dates.proved = turn.suspicions;
+            if proof {
+                held.entry.dates.proved = turn.suspicions;
+            }
             turn.offer(held);
             turn.plan(false);
         })
@@ -398,6 +440,29 @@ impl<C, E> Core<C, E> {
             if was == Was::Broken {
                 self.distrust(turn);
                 turn.serve();
+            }
+            turn.plan(true);
+        })
+        .1
+    }
+
+    /// Takes all idle connections to look at them; each is counted as checking until [`looked_at`](Self::looked_at).
+    pub(crate) fn take_idle(&self, now: Ticks) -> (Vec<Held<C>>, After<C, E>) {
+        self.change(now, |turn| {
+            let all = turn.take_all();
+            turn.state.checking += all.len();
+            all.into_iter().map(|(_, held)| held).collect()
+        })
+    }
+
+    /// Puts back a connection that was looked at, as it was, or ends it.
+    pub(crate) fn looked_at(&self, held: Held<C>, keep: bool, now: Ticks) -> After<C, E> {
+        self.change(now, |turn| {
+            turn.state.checking -= 1;
+            if keep {
+                turn.offer(held);
+            } else {
+                turn.retire(held);
             }
             turn.plan(true);
         })
@@ -481,88 +546,5 @@ impl<C, E> Core<C, E> {
     /// Panics unless the counts agree.
     pub(crate) fn check_invariants(&self) {
         self.change(0, |turn| turn.check_invariants()).0
-    }
-
-    // ----- openers; each holds one of the `opening` -----
-
-    /// The generation of a connection whose opening begins now.
-    pub(crate) fn generation(&self) -> u32 {
-        self.generation.load(Ordering::Relaxed)
-    }
-
-    /// When an opener may try, if anybody still wants its connection.
-    pub(crate) fn next_attempt(&self, slot: Slot, now: Ticks, instant: Instant) -> (Next, After<C, E>) {
-        self.change(now, |turn| {
-            let state = &*turn.state;
-            let failing = !state.breaker.is_closed();
-            let idle = turn.shelf.count();
-            let wanted = !state.waiters.is_empty()
-                || idle < turn.limits.min_idle.min(state.max_size)
-                || (failing && state.breaker.interested(instant));
-            // In an outage one prober is enough: the others of a burst stand down.
-            let superfluous = failing && state.opening > 1;
-            if state.closed || !wanted || superfluous || state.live - state.closing > state.max_size {
-                turn.state.opening -= 1;
-                turn.free(slot);
-                return Next::StandDown;
-            }
-            Next::At(slot, state.breaker.next_attempt(instant))
-        })
-    }
-
-    pub(crate) fn opened(&self, slot: Slot, attempt: Attempt<C>, now: Ticks) -> After<C, E> {
-        let Attempt { connection, generation, took } = attempt;
-        let lifetime = self.limits.lifetime;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_precision_loss,
-            clippy::cast_sign_loss,
-            reason = "a random share of a span"
-        )]
-        let early = ((lifetime / 10) as f64 * fastrand::f64()) as Ticks;
-        let expires = if lifetime == Ticks::MAX { lifetime } else { now.saturating_add(lifetime - early) };
-        let dates = Dates { generation, proved: 0, jitter: fastrand::f32(), expires, seen: now, used: now };
-        let mut entry = Box::new(Entry { connection, dates, borrow: None });
-        self.change(now, |turn| {
-            turn.state.opening -= 1;
-            turn.after.errors.extend(turn.state.breaker.succeeded());
-            turn.state.stats.opened += 1;
-            turn.state.stats.connect_time += took;
-            entry.dates.proved = turn.suspicions;
-            turn.offer(Held { slot, entry });
-            turn.plan(true);
-        })
-        .1
-    }
-
-    /// An attempt failed; the opener goes on if somebody wants it to.
-    pub(crate) fn open_failed(
-        &self,
-        error: ConnectError<E>,
-        permanent: bool,
-        now: Ticks,
-        instant: Instant,
-    ) -> After<C, E> {
-        let error = Arc::new(error);
-        self.change(now, |turn| {
-            turn.state.stats.connect_failures += 1;
-            self.suspect(turn);
-            turn.after.errors.extend(turn.state.breaker.failed(error, permanent, instant));
-            let status = turn.status();
-            let told = turn.is_hopeless(&status);
-            if let Some(failure) = turn.state.breaker.failure(instant).filter(|_| told) {
-                turn.deliver_to_all(|| Delivery::Failed(failure.clone()));
-            }
-        })
-        .1
-    }
-
-    /// An opener was dropped before it ended, with its runtime. The next change of the pool starts another.
-    pub(crate) fn opener_lost(&self, slot: Slot, now: Ticks) -> After<C, E> {
-        self.change(now, |turn| {
-            turn.state.opening -= 1;
-            turn.free(slot);
-        })
-        .1
     }
 }
