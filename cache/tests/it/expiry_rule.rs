@@ -421,7 +421,7 @@ fn b10_a_clock_that_goes_back_for_good() {
 
 #[test]
 fn b08_an_end_set_from_outside_against_hits() {
-    crate::support::watchdog(60, || {
+    crate::support::watchdog(300, || {
         let (cache, clock) = timed(|b| b.shards(1));
         /// Rounds, each with a key of its own.
         const ROUNDS: u64 = 1_000;
