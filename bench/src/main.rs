@@ -1,7 +1,8 @@
 //! Millpond beside its peers. `millpond-bench --help` lists the commands.
 //!
 //! - [`adapters`]: the caches, one file each. [`keys`], [`rounds`], [`stats`], [`lanes`], [`table`]: what the commands share.
-//! - [`throughput`], [`latency`], [`instructions`], [`growth`], [`bound`], [`memory`], [`hit_ratio`]: one command each.
+//! - [`throughput`], [`latency`], [`instructions`], [`growth`], [`bound`], [`memory`], [`hit_ratio`],
+//!   [`features`]: one command each.
 //! - [`pool`], [`pool_db`], [`pool_faults`]: one command each, of pools. [`databases`]: pools of PostgreSQL. [`target`], [`page`]: their figures beside what is to be reached, and on a page.
 //! - [`report`]: all of them on one page, and beside the targets.
 //! - [`child`], [`callgrind`], [`allocator`]: measurements in a process of their own. [`machine`]: where.
@@ -12,6 +13,7 @@ mod bound;
 mod callgrind;
 mod child;
 mod databases;
+mod features;
 mod growth;
 mod hit_ratio;
 mod instructions;
@@ -64,6 +66,8 @@ enum Command {
     Bound(bound::Args),
     /// Instructions for one operation, counted by valgrind
     Instructions(instructions::Args),
+    /// What the cache's features cost on a hit, one load for many callers, inserts while entries expire
+    Features(features::Args),
     /// Time and instructions of a borrow and its return, and fairness, beside other pools
     Pool(pool::Args),
     /// Requests per second and latencies of pools of PostgreSQL connections. Needs PostgreSQL
@@ -102,6 +106,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Growth(args) => growth::run(&args),
         Command::Bound(args) => bound::run(&args),
         Command::Instructions(args) => instructions::run(&args),
+        Command::Features(args) => features::run(&args),
         Command::Pool(args) => pool::run(&args),
         Command::PoolDb(args) => pool_db::run(&args),
         Command::PoolFaults(args) => pool_faults::run(&args),

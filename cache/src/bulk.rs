@@ -55,10 +55,12 @@ where
     ///
     /// For each key, a write or invalidation while `load` runs wins: the loaded value is returned and not stored. What `load`
     /// returns for keys that it was not asked for is dropped: nobody could tell whether a write of them came in between. If it
-    /// returns a key twice, the first counts. An absence is not cached: see [`CacheBuilder`](crate::CacheBuilder) for what to do
-    /// about that.
+    /// returns a key twice, the first counts. An absence is not cached, unless it is a value:
+    /// [`negative_time_to_live`](crate::CacheBuilder::negative_time_to_live).
     ///
     /// In the statistics it is one lookup for each key and one load for each call of `load`.
+    ///
+    /// Listeners are told of what the load replaced when all its keys have ended.
     ///
     /// Cost: for each missing key an allocation, three clones of it, and two short critical sections.
     ///

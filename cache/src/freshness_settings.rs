@@ -97,7 +97,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
     ///   feature `tokio` `try_get_or_refresh_with_async`;
     /// - the caller, by any means it likes: [`Cache::claim_refresh`](crate::Cache::claim_refresh).
     ///
-    /// Cost: hits look at the clock; 16 bytes for each entry.
+    /// Cost: hits look at the clock, and the one that begins a refresh takes the shard's lock; 16 bytes for each entry.
     pub fn refresh_after(mut self, duration: Duration) -> Self {
         self.freshness.refreshing().after = at_least_one_tick(duration);
         self

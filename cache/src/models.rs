@@ -15,6 +15,7 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 
 use crate::flight::{Flight, Outcome};
+use crate::policy::Kind;
 use crate::reclaim::{self, domain::Domain};
 use crate::store::locked::{Ends, Locked};
 use crate::store::shard::Shard;
@@ -396,7 +397,7 @@ fn hash(key: u64) -> u32 {
 }
 
 fn admit(locked: &mut Locked<'_, u64, u64>, key: u64, value: u64) {
-    let id = locked.admit(hash(key), key, value, 1, Ends::default());
+    let id = locked.admit::<true>(hash(key), key, value, 1, Ends::default());
     locked.publish(hash(key), id);
 }
 
@@ -404,9 +405,13 @@ fn finish(locked: Locked<'_, u64, u64>) {
     drop(locked.finish());
 }
 
+fn empty_shard() -> Shard<u64, u64> {
+    Shard::new(u64::MAX, false, false, 1, Kind::TinyLfu)
+}
+
 /// A shard whose first table is exactly full.
 fn full_shard() -> Arc<Shard<u64, u64>> {
-    let shard = Arc::new(Shard::new(u64::MAX, false, false, 1, crate::policy::Kind::TinyLfu));
+    let shard = Arc::new(empty_shard());
     for key in KEYS {
         let mut locked = shard.lock();
         admit(&mut locked, key, key);
@@ -466,7 +471,7 @@ fn models_move_and_two_updates() {
 #[test]
 fn models_clear_hides_what_was_there() {
     model(2, || {
-        let shard = Arc::new(Shard::new(u64::MAX, false, 1));
+        let shard = Arc::new(empty_shard());
         for key in 0..2 {
             let mut locked = shard.lock();
             admit(&mut locked, key, key);
@@ -620,7 +625,7 @@ fn wakes_a_thread(outcome: fn() -> Outcome<u32>) {
         let other = Arc::clone(&flight);
         let waiter = thread::spawn(move || match other.wait() {
             Outcome::Loaded(value) => assert_eq!(*value, 5),
-            Outcome::Abandoned | Outcome::Failed(_) => {}
+            Outcome::Absent | Outcome::Abandoned | Outcome::Failed(_) => {}
         });
         flight.complete(outcome());
         waiter.join().unwrap();

@@ -168,9 +168,12 @@ where
         S: Send + Sync + 'static,
         E: Send + Sync + 'static,
     {
-        let Some(value) = self.get(&key) else { return self.try_get_or_insert_with(key, load) };
-        if let Some(refreshing) = &self.core.freshness.refresh {
-            if let Some(refresh) = self.claim_refresh(&key) {
+        let Some((value, due)) = self.get_and_due(&key) else {
+            return self.try_get_or_insert_with(key, load);
+        };
+        if let (Some(refreshing), Some(due)) = (&self.core.freshness.refresh, due) {
+            if let Some(leader) = Core::claim(&self.core, key, due) {
+                let refresh = Refresh { leader };
                 refreshing.refresher.run(Box::new(move || {
                     refresh.run(|_| load());
                 }));
@@ -203,9 +206,11 @@ where
         S: Send + Sync + 'static,
         E: Send + Sync + 'static,
     {
-        let Some(value) = self.get(&key) else { return self.try_get_or_insert_with_async(key, load).await };
-        if let Some(refresh) = self.claim_refresh(&key) {
-            tokio::spawn(refresh.run_async(load));
+        let Some((value, due)) = self.get_and_due(&key) else {
+            return self.try_get_or_insert_with_async(key, load).await;
+        };
+        if let Some(leader) = due.and_then(|due| Core::claim(&self.core, key, due)) {
+            tokio::spawn(Refresh { leader }.run_async(load));
         }
         Ok(value)
     }
@@ -216,6 +221,14 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
+    fn get_and_due(&self, key: &K) -> Option<(V, Option<u64>)>
+    where
+        V: Clone,
+    {
+        let pin = reclaim::pin();
+        self.core.get_and_due(&pin, key).map(|(value, due)| (value.clone(), due))
+    }
+
     /// Whether the value of a key is being refreshed. False once a write or removal has made that pointless.
     pub fn is_refreshing<Q>(&self, key: &Q) -> bool
     where

@@ -271,7 +271,7 @@ fn b03_a_rule_may_use_the_cache() {
             *self.0.lock() = Some(cache);
         }
     }
-    crate::support::watchdog(20, || {
+    crate::support::watchdog(120, || {
         let rule = Arc::new(Meddler(Mutex::new(None)));
         let (cache, _clock) = timed(|b| b.shards(1).max_capacity(10).expire_after(Arc::clone(&rule)));
         *rule.0.lock() = Some(cache.clone());
