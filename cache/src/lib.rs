@@ -29,6 +29,7 @@
 //! - Many keys at once: [`Cache::get_all`], and [`Cache::get_many_with`] with one load for what is missing.
 //! - With the feature `tokio`: [`BatchLoader`], which gathers single misses into bulk loads, and loads that outlive their
 //!   caller, [`Cache::get_or_insert_with_detached`].
+//! - With the feature `store`: [`backing`], caches that read through to a database and write through or behind to it.
 //! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
 //! - Weights in bytes for common types: [`weighers`].
 //! - [`RemovalCause`], [`Stats`]: what left, what was counted.
@@ -36,6 +37,8 @@
 //! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
 
+#[cfg(feature = "store")]
+pub mod backing;
 #[cfg(feature = "tokio")]
 mod batch;
 mod builder;
