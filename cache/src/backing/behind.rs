@@ -92,10 +92,8 @@ impl<K, V, E> Behind<K, V, E> {
         let bytes = self.settings.weigher.as_ref().map_or(0, |weigher| weigher(&key, value.as_deref()));
         // Who comes later does not pass those who wait for room, unless it needs none.
         let may_grow = self.queueing.load(Ordering::Acquire) == 0;
-        let (mut key, mut value) = match self.try_accept(hash, key, value, bytes, now(), may_grow)? {
-            None => return Ok(()),
-            Some(handed_back) => handed_back,
-        };
+        let handed_back = self.try_accept(hash, key, value, bytes, now(), may_grow)?;
+        let Some((mut key, mut value)) = handed_back else { return Ok(()) };
         if self.settings.when_full == WhenFull::Error {
             return Err(StoreCacheError::QueueFull);
         }

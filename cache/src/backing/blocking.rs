@@ -79,6 +79,7 @@ impl<B> Blocking<B> {
     }
 
     /// The store inside.
+    #[must_use]
     pub fn get_ref(&self) -> &B {
         &self.store
     }

@@ -42,7 +42,7 @@ impl<K, V> CacheBuilder<K, Option<V>> {
 enum Writes<K, V, E> {
     No,
     Through,
-    Behind(WriteBehind<K, V, E>),
+    Behind(Box<WriteBehind<K, V, E>>),
 }
 
 /// Configures a [`StoreCache`]; from [`CacheBuilder::read_through`](crate::CacheBuilder::read_through).
@@ -86,7 +86,7 @@ where
     /// writes of one key in the order in which they were accepted, those between left out. What can't be written is handed
     /// to the dead-letter callback, once. A crash of the process loses what is in the queue.
     pub fn write_behind(mut self, settings: WriteBehind<K, V, St::Error>) -> Self {
-        self.mode = Writes::Behind(settings);
+        self.mode = Writes::Behind(Box::new(settings));
         self
     }
 
@@ -126,7 +126,7 @@ where
                 mode: match self.mode {
                     Writes::No => Mode::ReadOnly,
                     Writes::Through => Mode::Through(Through::new()),
-                    Writes::Behind(settings) => Mode::Behind(Behind::new(settings)),
+                    Writes::Behind(settings) => Mode::Behind(Box::new(Behind::new(*settings))),
                 },
             }),
         })
@@ -143,7 +143,7 @@ where
         let mode: &dyn fmt::Debug = match &self.mode {
             Writes::No => &"read-only",
             Writes::Through => &"write-through",
-            Writes::Behind(settings) => settings,
+            Writes::Behind(settings) => &**settings,
         };
         f.debug_struct("StoreCacheBuilder")
             .field("cache", &self.cache)

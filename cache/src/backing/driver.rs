@@ -52,7 +52,7 @@ where
             return;
         }
         let queue = behind.queue.lock();
-        if queue.is_empty() || behind.is_driven.swap(true, Ordering::AcqRel) {
+        if queue.is_at_rest() || behind.is_driven.swap(true, Ordering::AcqRel) {
             return;
         }
         drop(queue);
@@ -86,7 +86,7 @@ where
                 while let Some(batch) = queue.take_batch(now) {
                     departing.push(batch);
                 }
-                if queue.is_empty() {
+                if queue.is_at_rest() {
                     behind.is_driven.store(false, Ordering::Release);
                     self.is_done = true;
                     return;

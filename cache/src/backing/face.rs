@@ -239,7 +239,7 @@ where
         if let Mode::Behind(behind) = &inner.mode {
             let queue = behind.queue.lock();
             let counts = queue.counts;
-            stats.queue_length = queue.len();
+            stats.queue_length = queue.length();
             stats.queue_bytes = queue.bytes();
             stats.in_flight = queue.flying();
             stats.oldest_age = queue.oldest_age(inner.now()).map(Duration::from_nanos);

@@ -30,7 +30,7 @@ where
 pub(crate) enum Mode<K, V, E> {
     ReadOnly,
     Through(Through<K>),
-    Behind(Behind<K, V, E>),
+    Behind(Box<Behind<K, V, E>>),
 }
 
 /// Write-through: who writes which key now.

@@ -572,12 +572,12 @@ impl<K, V> Queue<K, V> {
     }
 
     /// Whether nothing waits and nothing is in flight.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(crate) fn is_at_rest(&self) -> bool {
         self.index.is_empty()
     }
 
     /// Changes that are not resolved.
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         self.unresolved.len()
     }
 

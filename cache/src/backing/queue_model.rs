@@ -110,7 +110,7 @@ impl Model {
                 reference.last.insert(key, (number, value));
             }
             Accept::Full(..) => {
-                let is_full = self.queue.len() == self.limits.length;
+                let is_full = self.queue.length() == self.limits.length;
                 assert!(is_full || self.queue.bytes() + bytes > self.limits.bytes, "there was room");
             }
             Accept::Closed(..) => unreachable!("it was not closed"),
@@ -212,7 +212,7 @@ impl Model {
             assert_eq!(self.queue.is_resolved(number), expected, "flush {number}");
         }
         let groups = reference.flying.len() + reference.next.len() + reference.unreported.len();
-        assert_eq!(self.queue.len(), groups);
+        assert_eq!(self.queue.length(), groups);
         assert_eq!(self.queue.counts.dead as usize, reference.letters.len());
     }
 
@@ -247,7 +247,7 @@ impl Model {
     fn drain(&mut self) {
         self.report();
         let mut steps = 0;
-        while !self.queue.is_empty() {
+        while !self.queue.is_at_rest() {
             steps += 1;
             assert!(steps < 1_000, "never ends");
             while self.take() {}
@@ -257,7 +257,7 @@ impl Model {
             self.land(|_, length| Landing::Each(vec![Verdict::Written; length]));
             self.check();
         }
-        assert!(self.queue.is_resolved(u64::MAX - 1) && self.queue.len() == 0 && self.queue.bytes() == 0);
+        assert!(self.queue.is_resolved(u64::MAX - 1) && self.queue.length() == 0 && self.queue.bytes() == 0);
         for (key, &(number, value)) in &self.reference.last {
             let lost = self.reference.letters.get(&number) == Some(&(*key, value));
             let stored = self.reference.store.get(key) == Some(&(number, value));
@@ -414,7 +414,7 @@ fn what_panics_alone_three_times_is_given_up() {
         assert_eq!(letters.len(), usize::from(round == 3));
         now += 1000;
     }
-    assert!(queue.is_empty() && queue.len() == 1);
+    assert!(queue.is_at_rest() && queue.length() == 1);
 }
 
 #[test]

@@ -127,6 +127,7 @@ async fn a_load_may_be_dropped_at_any_await_and_may_panic() {
         cache.check_invariants();
     }
     cache.invalidate_all();
+    store.plans.lock().clear();
     store.plan([Plan::Panics]);
     let other = cache.clone();
     assert!(tokio::spawn(async move { other.get(&1).await }).await.unwrap_err().is_panic());
