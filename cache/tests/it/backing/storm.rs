@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use millpond_cache::Cache;
@@ -18,6 +18,8 @@ use crate::support::{Random, scaled};
 const KEYS: u64 = 12;
 const WRITERS: u64 = 4;
 
+/// Keys and values that were reported.
+type Letters = Arc<Mutex<Vec<(u64, u64)>>>;
 type Backed = StoreCache<u64, u64, Arc<Fake>>;
 
 fn chaos(random: &mut Random) -> Plan {
@@ -35,7 +37,7 @@ fn chaos(random: &mut Random) -> Plan {
 
 /// Writes growing values to its own keys, leaving some writes half-way, and reads them back. What it knows of: for each key
 /// the last value that was accepted.
-async fn writer(cache: Backed, lane: u64, seed: u64, rounds: u64) -> HashMap<u64, u64> {
+async fn writer(cache: Backed, letters: Letters, lane: u64, seed: u64, rounds: u64) -> HashMap<u64, u64> {
     let mut random = Random::new(seed);
     let mut last = HashMap::new();
     for round in 1..=rounds {
@@ -51,9 +53,16 @@ async fn writer(cache: Backed, lane: u64, seed: u64, rounds: u64) -> HashMap<u64
         }
         // The store may panic while it loads.
         let read = AssertUnwindSafe(cache.get(&key)).catch_unwind().await;
-        if let (Some(&value), Ok(Ok(Some(read)))) = (last.get(&key), read) {
-            // Something older is there only if what is newer was refused.
-            assert!(read <= value, "read {read} of key {key} before it was written");
+        if let (Some(&value), Ok(Ok(read))) = (last.get(&key), read) {
+            // Something older is there only if what is newer was refused, which is reported then.
+            let began = Instant::now();
+            while read != Some(value) && !letters.lock().contains(&(key, value)) {
+                assert!(
+                    read < Some(value) && began.elapsed() < 10 * SECOND,
+                    "read {read:?}: key {key} is {value}"
+                );
+                yield_now().await;
+            }
         }
         if random.below(50) == 0 {
             yield_now().await;
@@ -68,7 +77,7 @@ async fn nothing_is_lost_or_reordered() {
         let store = Fake::new([]);
         let mut random = Random::new(seed + 100);
         store.plan((0..scaled(150, 10)).map(|_| chaos(&mut random)));
-        let letters: Arc<Mutex<Vec<(u64, u64)>>> = Arc::default();
+        let letters = Letters::default();
         let log = Arc::clone(&letters);
         let settings = WriteBehind::new(move |letter: DeadLetter<u64, u64, _>| {
             log.lock().push((*letter.key(), *letter.value().expect("nothing is deleted here")));
@@ -82,7 +91,11 @@ async fn nothing_is_lost_or_reordered() {
         let builder = Cache::builder().max_capacity(4).read_through(Arc::clone(&store));
         let cache = builder.load_timeout(Duration::from_millis(5)).write_behind(settings).build().unwrap();
         let writers: Vec<_> = (0..WRITERS)
-            .map(|lane| tokio::spawn(writer(cache.clone(), lane, seed * 10 + lane, scaled(400, 20))))
+            .map(|lane| {
+                let writer =
+                    writer(cache.clone(), Arc::clone(&letters), lane, seed * 10 + lane, scaled(400, 20));
+                tokio::spawn(writer)
+            })
             .collect();
         let flusher = cache.clone();
         let flushes = tokio::spawn(async move {
