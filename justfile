@@ -84,62 +84,26 @@ report *args:
 bench *args:
     cargo bench -p millpond-bench -- {{args}}
 
-# The slow proofs, each where its tools are.
-deep: loom shuttle miri sanitize fuzz
+# The slow proofs, each where its tools are, and a table of what ran; the stages below, one after the other.
+deep:
+    bash .ci/deep
 
 # Models of the lock-free protocols: all interleavings up to a bound on preemptions.
 loom preemptions="3":
-    RUSTFLAGS="--cfg millpond_loom" LOOM_MAX_PREEMPTIONS={{preemptions}} \
-        cargo test -p millpond-cache -p millpond-pool --release --lib models
+    PREEMPTIONS={{preemptions}} bash .ci/deep loom
 
-# Random schedules of the whole cache, this many of each of two kinds for every test.
+# Random schedules of the whole cache and the whole pool, this many of each of two kinds for every test.
 shuttle schedules="5000":
-    RUSTFLAGS="--cfg millpond_shuttle" MILLPOND_SCHEDULES={{schedules}} CARGO_TARGET_DIR=target/shuttle \
-        cargo test -p millpond-cache --release --test it schedules
+    SCHEDULES={{schedules}} bash .ci/deep shuttle
 
 # Undefined behaviour and data races, under both borrow models. Needs a nightly toolchain with Miri.
 miri:
-    #!/usr/bin/env bash
-    set -euo pipefail
-    if ! cargo +nightly miri --version >/dev/null 2>&1; then
-        echo "!!! MIRI NOT RUN: rustup toolchain install nightly --component miri,rust-src"
-        exit 0
-    fi
-    # The policy (`--lib`) has no unsafe code. Of the rest, the tests that are sized for an interpreter; parking_lot casts integers
-    # to pointers, which is none of our affair.
-    flags="-Zmiri-permissive-provenance"
-    tests="basic drops growth iter stress"
-    for model in "" -Zmiri-tree-borrows; do
-        # shellcheck disable=SC2086
-        MIRIFLAGS="$flags $model" cargo +nightly miri test -p millpond-cache --test it -- $tests
-    done
-    MIRIFLAGS="$flags -Zmiri-many-seeds=0..8" cargo +nightly miri test -p millpond-cache --test it -- b12 b27 eight_threads_on_one
-    cargo +nightly miri test -p millpond-pool --lib
+    bash .ci/deep miri
 
 # ThreadSanitizer, AddressSanitizer and LeakSanitizer over the whole test suite of the cache. Needs nightly with rust-src.
 sanitize:
-    #!/usr/bin/env bash
-    set -euo pipefail
-    host=$(rustc -vV | sed -n 's/^host: //p')
-    if [ ! -d "$(rustc +nightly --print sysroot 2>/dev/null)/lib/rustlib/src/rust/library" ]; then
-        echo "!!! SANITIZERS NOT RUN: rustup toolchain install nightly --component rust-src"
-        exit 0
-    fi
-    for sanitizer in thread address; do
-        # Each in a folder of its own: the flags change every crate.
-        RUSTFLAGS="-Zsanitizer=$sanitizer" CARGO_TARGET_DIR="target/$sanitizer" \
-            cargo +nightly test -Zbuild-std --target "$host" -p millpond-cache --lib --tests
-    done
+    bash .ci/deep sanitize
 
 # Random operations against a model, this long for each target. Needs cargo-fuzz and a nightly toolchain.
 fuzz seconds="60":
-    #!/usr/bin/env bash
-    set -euo pipefail
-    if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
-        echo "!!! NOT FUZZED: cargo install cargo-fuzz"
-        exit 0
-    fi
-    cd cache
-    for target in $(cargo +nightly fuzz list); do
-        cargo +nightly fuzz run "$target" -- -max_total_time={{seconds}}
-    done
+    FUZZ_SECONDS={{seconds}} bash .ci/deep fuzz

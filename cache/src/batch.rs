@@ -4,7 +4,7 @@
 //! empty, takes the oldest keys when enough are there or the oldest has waited long enough, and a task of its own loads them
 //! as `bulk` does. Callers only wait for flights: whichever of them leaves, the others lose nothing.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::num::NonZeroUsize;
@@ -350,9 +350,9 @@ async fn load<K, V, E, S>(
     let inside = convoy.enter();
     let loading = (shared.load)(keys);
     drop(inside);
-    let loaded = convoy.load(loading).await;
+    let (convoy, loaded) = convoy.load(loading).await;
     // Callers take their values from the flights.
-    let _shared_by_now = convoy.arrive(loaded, &mut HashMap::new());
+    let _shared_by_now = convoy.arrive(loaded, &mut Vec::new());
 }
 
 /// Tells the callers of a batch if its loader panics.

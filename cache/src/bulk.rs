@@ -16,12 +16,12 @@ use std::time::Instant;
 use equivalent::Equivalent;
 
 use crate::cache::Cache;
-use crate::core::load::{Boarding, Leader};
+use crate::core::load::{Boarding, Landed, Leader};
 use crate::core::write::Life;
+use crate::counter::Counter;
 use crate::flight::{Flight, Inside, Outcome};
 use crate::loading::forbid_recursion;
 use crate::reclaim;
-use crate::stats::Counter;
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -55,10 +55,12 @@ where
     ///
     /// For each key, a write or invalidation while `load` runs wins: the loaded value is returned and not stored. What `load`
     /// returns for keys that it was not asked for is dropped: nobody could tell whether a write of them came in between. If it
-    /// returns a key twice, the first counts. An absence is not cached: see [`CacheBuilder`](crate::CacheBuilder) for what to do
-    /// about that.
+    /// returns a key twice, the first counts. An absence is not cached, unless it is a value:
+    /// [`negative_time_to_live`](crate::CacheBuilder::negative_time_to_live).
     ///
     /// In the statistics it is one lookup for each key and one load for each call of `load`.
+    ///
+    /// Listeners are told of what the load replaced when all its keys have ended.
     ///
     /// Cost: for each missing key an allocation, three clones of it, and two short critical sections.
     ///
@@ -109,7 +111,7 @@ where
         I: IntoIterator<Item = (K, V)>,
         E: Send + Sync + 'static,
     {
-        let mut found = HashMap::new();
+        let mut found = Vec::new();
         let mut keys: Vec<K> = keys.into_iter().collect();
         while !keys.is_empty() {
             let (mut convoy, awaited) = self.set_out(keys, &mut found);
@@ -125,7 +127,7 @@ where
                 keys.extend(take(flight.wait(), key, &mut found)?);
             }
         }
-        Ok(found)
+        Ok(found.into_iter().collect())
     }
 
     /// As [`get_many_with`](Self::get_many_with), with a future. Works in any runtime, and together with blocking callers.
@@ -186,7 +188,7 @@ where
         E: Send + Sync + 'static,
         F: Future<Output = Result<I, E>>,
     {
-        let mut found = HashMap::new();
+        let mut found = Vec::new();
         let mut keys: Vec<K> = keys.into_iter().collect();
         while !keys.is_empty() {
             let (mut convoy, awaited) = self.set_out(keys, &mut found);
@@ -195,38 +197,35 @@ where
                 let inside = convoy.enter();
                 let loading = load(asked);
                 drop(inside);
-                let loaded = convoy.load(loading).await;
+                let (convoy, loaded) = convoy.load(loading).await;
                 convoy.arrive(loaded, &mut found)?;
             }
-            drop(convoy);
             keys = Vec::new();
             for (flight, key) in awaited {
                 keys.extend(take(flight.waiting().await, key, &mut found)?);
             }
         }
-        Ok(found)
+        Ok(found.into_iter().collect())
     }
 
     /// Finds what is there, leads what nobody loads, and says whom to wait for. The keys are no lazy iterator: one that uses
     /// the cache would run while flights are led.
-    fn set_out(&self, keys: Vec<K>, found: &mut HashMap<K, V>) -> (Convoy<'_, K, V, S>, Awaited<K, V>)
+    fn set_out(&self, keys: Vec<K>, found: &mut Vec<(K, V)>) -> (Convoy<'_, K, V, S>, Awaited<K, V>)
     where
         K: Clone,
     {
         let mut convoy = Convoy::new(self);
         let mut awaited = Vec::new();
         for key in keys {
-            if found.contains_key(&key) || convoy.leaders.contains_key(&key) {
+            if convoy.leaders.contains_key(&key) {
                 continue;
             }
             if let Some(value) = self.get(&key) {
-                found.insert(key, value);
+                found.push((key, value));
                 continue;
             }
             match self.core.board(key.clone()) {
-                Boarding::Hit(value) => {
-                    found.insert(key, value);
-                }
+                Boarding::Hit(value) => found.push((key, value)),
                 Boarding::Wait(flight, _) => {
                     forbid_recursion(&flight);
                     awaited.push((flight, key));
@@ -281,50 +280,71 @@ where
 
     /// Drives a loader.
     pub(crate) async fn load<I, E>(
-        &self,
+        self,
         loading: impl Future<Output = Result<I, E>>,
-    ) -> Result<Vec<(K, V)>, E>
+    ) -> (Self, Result<Vec<(K, V)>, E>)
     where
         I: IntoIterator<Item = (K, V)>,
     {
         let mut loading = pin!(loading);
-        poll_fn(|context| {
-            let _inside = self.enter();
+        // Dropped before the loader, whose drop may load a key.
+        let convoy = self;
+        let loaded = poll_fn(|context| {
+            let _inside = convoy.enter();
             // Collected inside, too: it may be lazy.
             loading.as_mut().poll(context).map(|loaded| loaded.map(collect))
         })
-        .await
+        .await;
+        (convoy, loaded)
     }
 
     /// Ends all flights with what the loader returned.
     pub(crate) fn arrive<E>(
-        &mut self,
+        self,
         loaded: Result<Vec<(K, V)>, E>,
-        found: &mut HashMap<K, V>,
+        found: &mut Vec<(K, V)>,
     ) -> Result<(), Arc<E>>
     where
         E: Send + Sync + 'static,
     {
         match loaded {
             Ok(loaded) => {
-                self.cache.core.count_load(Counter::LoadSuccesses, self.began);
-                for (key, value) in loaded {
-                    if let Some(leader) = self.leaders.remove(&key) {
-                        found.insert(key, leader.loaded(value, Life::Configured));
-                    }
+                // Nothing of the user's is dropped here before the leaders are gone, however this ends: drops may load the keys.
+                let (mut extra, mut landings) = (Vec::new(), Vec::new());
+                let mut loaded = loaded.into_iter();
+                let mut next;
+                let mut convoy = self;
+                convoy.cache.core.count_load(Counter::LoadSuccesses, convoy.began);
+                loop {
+                    next = loaded.next();
+                    let Some((key, _)) = &next else { break };
+                    let led = convoy.leaders.remove_entry(key);
+                    let Some((key, value)) = next.take() else { break };
+                    let Some((own_key, leader)) = led else {
+                        extra.push((key, Some(value)));
+                        continue;
+                    };
+                    extra.push((key, None));
+                    let (value, landing, beside) = leader.land(value, Life::Configured, (convoy, own_key));
+                    let own_key;
+                    (convoy, own_key) = beside;
+                    found.push((own_key, value));
+                    landings.push(landing);
                 }
-                for (_, leader) in self.leaders.drain() {
+                for (_, leader) in convoy.leaders.drain() {
                     leader.absent();
                 }
+                landings.into_iter().for_each(Landed::conclude);
                 Ok(())
             }
             Err(error) => {
-                self.cache.core.count_load(Counter::LoadFailures, self.began);
                 let error = Arc::new(error);
+                let mut convoy = self;
+                convoy.cache.core.count_load(Counter::LoadFailures, convoy.began);
                 let mut all_fell_back = true;
-                for (key, leader) in self.leaders.drain() {
+                for (key, leader) in convoy.leaders.drain() {
                     match leader.fall_back() {
-                        Ok(value) => drop(found.insert(key, value)),
+                        Ok(value) => found.push((key, value)),
                         Err(leader) => {
                             all_fell_back = false;
                             leader.failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>);
@@ -342,7 +362,7 @@ fn collect<K, V>(loaded: impl IntoIterator<Item = (K, V)>) -> Vec<(K, V)> {
 }
 
 /// Takes what another caller's load brought for a key; the key comes back if we must look again.
-fn take<K, V, E>(outcome: &Outcome<V>, key: K, found: &mut HashMap<K, V>) -> Result<Option<K>, Arc<E>>
+fn take<K, V, E>(outcome: &Outcome<V>, key: K, found: &mut Vec<(K, V)>) -> Result<Option<K>, Arc<E>>
 where
     K: Hash + Eq,
     V: Clone,
@@ -350,7 +370,7 @@ where
 {
     match outcome {
         Outcome::Loaded(value) => {
-            found.insert(key, value.clone());
+            found.push((key, value.clone()));
             Ok(None)
         }
         Outcome::Absent => Ok(None),

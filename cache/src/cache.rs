@@ -11,6 +11,7 @@ use equivalent::Equivalent;
 use crate::clock::nanos;
 use crate::core::Core;
 use crate::core::write::Life;
+use crate::counters::Counters;
 use crate::iter::Iter;
 use crate::pin::PinGuard;
 use crate::reclaim;
@@ -196,9 +197,22 @@ where
         self.core.remove(key, RemovalCause::Explicit, |_, _| ());
     }
 
-    /// Removes all entries that were there when the call began. Loads in flight will not store their results.
+    /// Removes all entries that were there when the call began: once it has returned, no lookup, load, compute or iteration
+    /// shows one of them. Loads in flight will not store their results.
     ///
-    /// Goes from shard to shard; cost: proportional to the number of entries.
+    /// An insert that runs at the same time comes before it or after it, for each key on its own.
+    ///
+    /// Cost: the same for any number of entries. The entries are hidden, shard by shard; up to 64 of each shard are taken
+    /// out by this call, the others a few at a time by later writes, which take their room before they evict anything, or
+    /// all of them by [`run_pending_tasks`](Self::run_pending_tasks). That is when their values are dropped and listeners
+    /// are told ([`RemovalCause::Cleared`], or `Expired` for what was dead already).
+    ///
+    /// ```
+    /// let cache = millpond_cache::Cache::new(1_000);
+    /// cache.extend((0..1_000).map(|n| (n, n)));
+    /// cache.invalidate_all();
+    /// assert_eq!((cache.get(&1), cache.entry_count()), (None, 0));
+    /// ```
     pub fn invalidate_all(&self) {
         self.core.clear();
     }
@@ -286,7 +300,8 @@ where
         Iter::new(&self.core)
     }
 
-    /// Removes expired entries, and drops removed ones that no pin protects.
+    /// Removes expired entries and takes out those that [`invalidate_all`](Self::invalidate_all) hid, and drops removed ones
+    /// that no pin protects.
     ///
     /// Never needed for correctness: the bound always holds, and an expired entry is never returned. Call it to have
     /// listeners told of expiry and values dropped while nobody writes.
@@ -305,28 +320,47 @@ where
 }
 
 impl<K, V, S> Cache<K, V, S> {
-    /// Entries in the cache, expired ones that were not removed yet included. Never above `max_capacity`.
+    /// Entries in the cache, expired ones that were not removed yet included, but not those that
+    /// [`invalidate_all`](Self::invalidate_all) hid. Never above `max_capacity`.
     #[must_use]
     pub fn entry_count(&self) -> u64 {
         self.core.entry_count()
     }
 
-    /// The weight of all entries; their number where there is no weigher. Never above the bound.
+    /// The weight of the entries of [`entry_count`](Self::entry_count); their number where there is no weigher. Never above
+    /// the bound, which holds for what was hidden and not taken out yet as well.
     #[must_use]
     pub fn weighted_size(&self) -> u64 {
-        self.core.budget.used()
+        self.core.weighted_size()
     }
 
-    /// What was counted so far; all zero unless [`record_stats`](crate::CacheBuilder::record_stats) is on.
+    /// What was counted since the cache was built or [`reset_stats`](Self::reset_stats) was called; all zero unless
+    /// [`record_stats`](crate::CacheBuilder::record_stats) is on. Cost: a few microseconds.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.core.counters.as_ref().map(crate::stats::Counters::snapshot).unwrap_or_default()
+        self.core.counters.as_ref().map(Counters::snapshot).unwrap_or_default()
     }
 
-    /// The bound in entries or weight; `None` where there is none.
+    /// What was counted, and begins anew. Of calls that reset one after the other, each event is in the result of one.
+    ///
+    /// For who asks at intervals and is the only one. Others keep a snapshot and subtract it: [`Stats`] shows how.
+    ///
+    /// ```
+    /// let cache = millpond_cache::Cache::builder().record_stats().build()?;
+    /// cache.insert(1, 1);
+    /// cache.get(&1);
+    /// assert_eq!(cache.reset_stats().hits(), 1);
+    /// assert_eq!(cache.stats().hits(), 0);
+    /// # Ok::<(), millpond_cache::BuildError>(())
+    /// ```
+    pub fn reset_stats(&self) -> Stats {
+        self.core.counters.as_ref().map(Counters::reset).unwrap_or_default()
+    }
+
+    /// The bound in entries or weight, as it was set last; `None` where there is none.
     #[must_use]
     pub fn max_capacity(&self) -> Option<u64> {
-        Some(self.core.budget.max()).filter(|&max| max != u64::MAX)
+        Some(self.core.budget.target()).filter(|&max| max != u64::MAX)
     }
 
     /// Loads and computes in flight now.

@@ -34,6 +34,8 @@ pub(crate) struct Flight<V> {
     /// shard's lock.
     overtaken_from_within: AtomicBool,
     queue: Mutex<Queue>,
+    /// Whether it refreshes a value that is still there.
+    is_refresh: bool,
 }
 
 crate::sync::thread_local! {
@@ -58,12 +60,17 @@ struct Queue {
 }
 
 impl<V> Flight<V> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(is_refresh: bool) -> Self {
         Self {
             outcome: OnceLock::new(),
             overtaken_from_within: AtomicBool::new(false),
             queue: Mutex::new(Queue::default()),
+            is_refresh,
         }
+    }
+
+    pub(crate) fn is_refresh(&self) -> bool {
+        self.is_refresh
     }
 
     fn address(&self) -> usize {

@@ -10,12 +10,14 @@ use crate::reclaim;
 pub struct Iter<'c, K, V, S> {
     core: &'c Core<K, V, S>,
     shard: usize,
+    /// What is left of the last shard, and how often that had been emptied when it was looked at.
     entries: std::vec::IntoIter<(K, V)>,
+    clears: u32,
 }
 
 impl<'c, K, V, S> Iter<'c, K, V, S> {
     pub(crate) fn new(core: &'c Core<K, V, S>) -> Self {
-        Self { core, shard: 0, entries: Vec::new().into_iter() }
+        Self { core, shard: 0, entries: Vec::new().into_iter(), clears: 0 }
     }
 }
 
@@ -30,12 +32,17 @@ where
     fn next(&mut self) -> Option<(K, V)> {
         loop {
             if let Some(entry) = self.entries.next() {
-                return Some(entry);
+                // What was cleared since is gone for us, too.
+                if self.core.shards[self.shard - 1].clears() == self.clears {
+                    return Some(entry);
+                }
+                self.entries = Vec::new().into_iter();
             }
             let shard = self.core.shards.get(self.shard)?;
             self.shard += 1;
             let pin = reclaim::pin();
             let locked = shard.lock();
+            self.clears = shard.clears();
             let mut ids = locked.ids();
             ids.retain(|&id| !self.core.expired(&locked, id));
             let nodes: Vec<_> = ids.into_iter().map(|id| locked.pinned_node(&pin, id)).collect();

@@ -26,13 +26,17 @@
 //! - Loading: [`Cache::get_or_insert_with`] and its fallible and async twins.
 //! - Loaders that find nothing: [`Cache::optionally_get_with`]; loaders that fail:
 //!   [`CacheBuilder::stale_if_error`].
+//! - Values that are loaded again while the old ones are served: [`CacheBuilder::refresh_after`], [`Refresh`].
 //! - Many keys at once: [`Cache::get_all`], and [`Cache::get_many_with`] with one load for what is missing.
 //! - With the feature `tokio`: [`BatchLoader`], which gathers single misses into bulk loads, and loads that outlive their
 //!   caller, [`Cache::get_or_insert_with_detached`].
 //! - With the feature `store`: [`backing`], caches that read through to a database and write through or behind to it.
 //! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
 //! - Weights in bytes for common types: [`weighers`].
-//! - [`RemovalCause`], [`Stats`]: what left, what was counted.
+//! - The bound and who leaves: [`Cache::set_max_capacity`], [`EvictionPolicy`], [`Admission`], [`Cache::policy`].
+//! - [`RemovalCause`], [`Stats`], [`LoadTimes`]: what left, what was counted. [`Notifications`]: what left, on another thread or in a task.
+//! - Entries removed together, by tag: [`Cache::insert_with_tags`], [`Cache::invalidate_tag`].
+//! - With the feature `snapshot`: `Cache::save_snapshot`, `Cache::load_snapshot`, so that a restart is a warm one.
 //! - [`Expiry`], [`Cache::set_expires_after`]: a life of its own for each entry.
 //! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
@@ -48,6 +52,8 @@ mod capacity;
 mod clock;
 pub mod compute;
 mod core;
+mod counter;
+mod counters;
 #[cfg(feature = "tokio")]
 mod detached;
 mod entry;
@@ -60,21 +66,29 @@ mod freshness_settings;
 mod iter;
 mod janitor;
 mod listener;
+mod load_times;
 mod loading;
 #[cfg(all(test, millpond_loom))]
 mod models;
+mod notifications;
 mod optional;
 mod pin;
 /// The eviction policy: knows slots, hashes and weights; no key, no value, no lock, no clock.
 #[doc(hidden)]
 pub mod policy;
+mod policy_view;
 mod prefetch;
 mod reclaim;
+mod refresh;
+mod refresher;
 mod rejected;
 mod removal;
+#[cfg(feature = "snapshot")]
+mod snapshot;
 mod stats;
 mod store;
 mod sync;
+mod tags;
 mod waiter;
 pub mod weighers;
 mod zeroed;
@@ -85,11 +99,18 @@ pub use crate::builder::CacheBuilder;
 pub use crate::cache::Cache;
 pub use crate::clock::{Clock, ManualClock};
 pub use crate::entry::EntrySelector;
-pub use crate::error::BuildError;
+pub use crate::error::{BuildError, ResizeError};
 pub use crate::eviction::{Admission, EvictionPolicy};
 pub use crate::expiry::Expiry;
 pub use crate::iter::Iter;
+pub use crate::load_times::LoadTimes;
+pub use crate::notifications::{Notifications, Removal, WhenFull};
 pub use crate::pin::PinGuard;
+pub use crate::policy_view::{PolicyView, Region, Regions};
+pub use crate::refresh::Refresh;
+pub use crate::refresher::RefreshJob;
 pub use crate::rejected::Rejected;
 pub use crate::removal::RemovalCause;
+#[cfg(feature = "snapshot")]
+pub use crate::snapshot::{SnapshotError, SnapshotReport};
 pub use crate::stats::Stats;

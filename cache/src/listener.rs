@@ -2,8 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::counter::Counter;
+use crate::counters::Counters;
 use crate::removal::RemovalCause;
-use crate::stats::{Counter, Counters};
 
 type Callback<K, V> = Box<dyn Fn(&K, &V, RemovalCause) + Send + Sync>;
 

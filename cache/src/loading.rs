@@ -59,7 +59,7 @@ where
     where
         E: Send + Sync + 'static,
     {
-        self.drive_blocking(key, || Ok((init()?, Life::Configured)))
+        self.drive_blocking(key, &[], || Ok((init()?, Life::Configured)))
     }
 
     /// As [`try_get_or_insert_with`](Self::try_get_or_insert_with); the loader also says how long its value lives, for
@@ -78,7 +78,7 @@ where
     where
         E: Send + Sync + 'static,
     {
-        self.drive_blocking(key, || init().map(with_life))
+        self.drive_blocking(key, &[], || init().map(with_life))
     }
 
     /// The value of a key, from the future `init` if it is missing; otherwise as
@@ -100,7 +100,7 @@ where
     /// is kept but no longer polled holds up the others: do not park it in a `select!` arm.
     pub async fn get_or_insert_with_async(&self, key: K, init: impl Future<Output = V>) -> V {
         let init = async { Ok::<_, Infallible>((init.await, Life::Configured)) };
-        match self.drive_async(key, init).await {
+        match self.drive_async(key, &[], init).await {
             Ok(value) => value,
             Err(never) => match *never {},
         }
@@ -121,7 +121,7 @@ where
     where
         E: Send + Sync + 'static,
     {
-        self.drive_async(key, async { Ok((init.await?, Life::Configured)) }).await
+        self.drive_async(key, &[], async { Ok((init.await?, Life::Configured)) }).await
     }
 
     /// As [`try_get_or_insert_with_ttl`](Self::try_get_or_insert_with_ttl), with a future.
@@ -139,10 +139,15 @@ where
     where
         E: Send + Sync + 'static,
     {
-        self.drive_async(key, async { init.await.map(with_life) }).await
+        self.drive_async(key, &[], async { init.await.map(with_life) }).await
     }
 
-    fn drive_blocking<E>(&self, mut key: K, init: impl FnOnce() -> Result<(V, Life), E>) -> Result<V, Arc<E>>
+    pub(crate) fn drive_blocking<E>(
+        &self,
+        mut key: K,
+        tags: &[Arc<str>],
+        init: impl FnOnce() -> Result<(V, Life), E>,
+    ) -> Result<V, Arc<E>>
     where
         E: Send + Sync + 'static,
     {
@@ -152,7 +157,8 @@ where
             }
             match self.core.board(key) {
                 Boarding::Hit(value) => return Ok(value),
-                Boarding::Lead(leader) => {
+                Boarding::Lead(mut leader) => {
+                    leader.claim(tags);
                     let inside = leader.flight().enter();
                     let loaded = init();
                     drop(inside);
@@ -169,9 +175,10 @@ where
         }
     }
 
-    async fn drive_async<E>(
+    pub(crate) async fn drive_async<E>(
         &self,
         mut key: K,
+        tags: &[Arc<str>],
         init: impl Future<Output = Result<(V, Life), E>>,
     ) -> Result<V, Arc<E>>
     where
@@ -185,7 +192,10 @@ where
             }
             match self.core.board(key) {
                 Boarding::Hit(value) => return Ok(value),
-                Boarding::Lead(leader) => return run(leader, init.as_mut()).await,
+                Boarding::Lead(mut leader) => {
+                    leader.claim(tags);
+                    return run(leader, init.as_mut()).await;
+                }
                 Boarding::Wait(flight, handed_back) => {
                     forbid_recursion(&flight);
                     if let Some(answer) = answer(flight.waiting().await) {

@@ -15,6 +15,7 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 
 use crate::flight::{Flight, Outcome};
+use crate::policy::Kind;
 use crate::reclaim::{self, domain::Domain};
 use crate::store::locked::{Ends, Locked};
 use crate::store::shard::Shard;
@@ -385,7 +386,7 @@ fn models_table_neighbours_come_and_go() {
     });
 }
 
-// ---- Growth: the real shard, a reader without the lock, a writer that drains. ----
+// ---- Growth: the real shard, a reader without the lock, a writer that moves entries. ----
 
 /// Keys of a shard whose first table is exactly full: that of a model holds two entries, or no model of growth would end.
 const KEYS: [u64; FULL] = [6, 7];
@@ -404,9 +405,13 @@ fn finish(locked: Locked<'_, u64, u64>) {
     drop(locked.finish());
 }
 
+fn empty_shard() -> Shard<u64, u64> {
+    Shard::new(u64::MAX, false, false, 1, Kind::TinyLfu)
+}
+
 /// A shard whose first table is exactly full.
 fn full_shard() -> Arc<Shard<u64, u64>> {
-    let shard = Arc::new(Shard::new(u64::MAX, false, 1, crate::policy::Kind::TinyLfu));
+    let shard = Arc::new(empty_shard());
     for key in KEYS {
         let mut locked = shard.lock();
         admit(&mut locked, key, key);
@@ -437,7 +442,7 @@ fn growing_shard() -> Arc<Shard<u64, u64>> {
 }
 
 #[test]
-fn models_drain_has_no_false_miss() {
+fn models_move_has_no_false_miss() {
     model(3, || {
         let shard = growing_shard();
         let reader = reader(&shard, 7, &[7]);
@@ -448,8 +453,8 @@ fn models_drain_has_no_false_miss() {
 }
 
 #[test]
-fn models_drain_and_two_updates() {
-    model(2, || {
+fn models_move_and_two_updates() {
+    model(3, || {
         let shard = growing_shard();
         let reader = reader(&shard, 6, &[6, 60, 600]);
         for value in [60, 600] {
@@ -464,8 +469,40 @@ fn models_drain_and_two_updates() {
 }
 
 #[test]
-fn models_growth_has_no_false_miss() {
+fn models_clear_hides_what_was_there() {
     model(2, || {
+        let shard = Arc::new(empty_shard());
+        for key in 0..2 {
+            let mut locked = shard.lock();
+            admit(&mut locked, key, key);
+            finish(locked);
+        }
+        let cleared = Arc::new(AtomicU32::new(0));
+        let participant = reclaim::join();
+        let (other, done) = (Arc::clone(&shard), Arc::clone(&cleared));
+        let reader = thread::spawn(move || {
+            let after = done.load(Ordering::Acquire) == 1;
+            let pin = reclaim::pin_as(participant);
+            let found = other.find(&pin, hash(1), |candidate| *candidate == 1).map(|found| found.node.value);
+            assert!(matches!(found, None | Some(1 | 10)), "{found:?}");
+            assert!(!after || found != Some(1), "seen after the clearing had returned");
+        });
+        let mut locked = shard.lock();
+        locked.clear(0);
+        finish(locked);
+        cleared.store(1, Ordering::Release);
+        let mut locked = shard.lock();
+        while locked.next_cleared().is_some() {}
+        admit(&mut locked, 1, 10);
+        finish(locked);
+        reader.join().unwrap();
+        shard.lock().check_invariants();
+    });
+}
+
+#[test]
+fn models_growth_has_no_false_miss() {
+    model(3, || {
         let shard = full_shard();
         let reader = reader(&shard, 6, &[6]);
         let mut locked = shard.lock();
@@ -479,7 +516,7 @@ fn models_growth_has_no_false_miss() {
 
 #[test]
 fn models_growth_and_update_have_no_false_miss() {
-    model(1, || {
+    model(3, || {
         let shard = full_shard();
         let reader = reader(&shard, 7, &[7, 70]);
         let mut locked = shard.lock();
@@ -494,16 +531,85 @@ fn models_growth_and_update_have_no_false_miss() {
     });
 }
 
+/// Looks twice for a key that is written meanwhile.
+fn reader_of_two(shard: &Arc<Shard<u64, u64>>, key: u64) -> thread::JoinHandle<()> {
+    let participant = reclaim::join();
+    let shard = Arc::clone(shard);
+    thread::spawn(move || {
+        let pin = reclaim::pin_as(participant);
+        let [first, second] = [0, 1].map(|_| {
+            let found = shard.find(&pin, hash(key), |candidate| *candidate == key);
+            found.expect("a key that is there is never missed").node.value
+        });
+        assert!(first <= second, "never back to an older value");
+    })
+}
+
+#[test]
+fn models_growth_never_goes_back_to_an_older_value() {
+    model(3, || {
+        let shard = full_shard();
+        let reader = reader_of_two(&shard, 7);
+        let mut locked = shard.lock();
+        admit(&mut locked, 10, 10);
+        assert!(shard.is_growing(), "the model is of growth");
+        finish(locked);
+        let mut locked = shard.lock();
+        let old = locked.find(hash(7), |key| *key == 7).expect("there");
+        locked.update(old, hash(7), 7, 70, 1, Ends::default());
+        finish(locked);
+        reader.join().unwrap();
+        shard.lock().check_invariants();
+    });
+}
+
+#[test]
+fn models_growth_upon_growth_has_no_false_miss() {
+    model(1, || {
+        let shard = growing_shard();
+        let reader = reader(&shard, 7, &[7]);
+        // The first growth ends here, the second begins and ends while the reader may still be in the first table.
+        for key in [11, 12] {
+            let mut locked = shard.lock();
+            admit(&mut locked, key, key);
+            finish(locked);
+        }
+        reader.join().unwrap();
+        shard.lock().check_invariants();
+    });
+}
+
+#[test]
+fn models_growth_and_a_key_that_is_new() {
+    model(3, || {
+        let shard = full_shard();
+        let shown = Arc::new(AtomicU32::new(0));
+        let participant = reclaim::join();
+        let (other, flag) = (Arc::clone(&shard), Arc::clone(&shown));
+        let reader = thread::spawn(move || {
+            let is_shown = flag.load(Ordering::Acquire) == 1;
+            let pin = reclaim::pin_as(participant);
+            let found = other.find(&pin, hash(10), |key| *key == 10);
+            assert!(found.is_some() || !is_shown, "what was inserted before the look is found");
+        });
+        let mut locked = shard.lock();
+        admit(&mut locked, 10, 10);
+        shown.store(1, Ordering::Release);
+        finish(locked);
+        reader.join().unwrap();
+    });
+}
+
 #[test]
 fn models_growth_and_reclamation() {
-    model(1, || {
+    model(3, || {
         let shard = full_shard();
         let reader = reader(&shard, 7, &[7]);
         let mut locked = shard.lock();
         admit(&mut locked, 10, 10);
         assert!(shard.is_growing(), "the model is of growth");
         finish(locked);
-        // The drained table is freed as soon as nobody can hold it.
+        // The emptied table is freed as soon as nobody can hold it.
         shard.lock().seal();
         reclaim::advance();
         drop(shard.lock().collect_all());
@@ -515,11 +621,11 @@ fn models_growth_and_reclamation() {
 
 fn wakes_a_thread(outcome: fn() -> Outcome<u32>) {
     model(3, move || {
-        let flight = Arc::new(Flight::new());
+        let flight = Arc::new(Flight::new(false));
         let other = Arc::clone(&flight);
         let waiter = thread::spawn(move || match other.wait() {
             Outcome::Loaded(value) => assert_eq!(*value, 5),
-            Outcome::Abandoned | Outcome::Absent | Outcome::Failed(_) => {}
+            Outcome::Absent | Outcome::Abandoned | Outcome::Failed(_) => {}
         });
         flight.complete(outcome());
         waiter.join().unwrap();
@@ -548,7 +654,7 @@ impl Wake for Alarm {
 #[test]
 fn models_a_waiting_task_is_woken_and_sees_the_outcome() {
     model(3, || {
-        let flight = Arc::new(Flight::new());
+        let flight = Arc::new(Flight::new(false));
         let other = Arc::clone(&flight);
         let waiter = thread::spawn(move || {
             let waker = Waker::from(std::sync::Arc::new(Alarm(thread::current())));
@@ -566,7 +672,7 @@ fn models_a_waiting_task_is_woken_and_sees_the_outcome() {
 #[test]
 fn models_a_task_that_leaves_takes_nobody_with_it() {
     model(3, || {
-        let flight = Arc::new(Flight::<u32>::new());
+        let flight = Arc::new(Flight::<u32>::new(false));
         let (first, second) = (Arc::clone(&flight), Arc::clone(&flight));
         let leaver = thread::spawn(move || {
             let waker = Waker::noop();

@@ -123,6 +123,8 @@ where
                 Boarding::Hit(value) => return Ok(Some(value)),
                 Boarding::Lead(leader) => {
                     let mut init = pin!(init);
+                    // Dropped before the loader, whose drop may load the key.
+                    let leader = leader;
                     let loaded = poll_fn(|context| {
                         let _inside = leader.flight().enter();
                         init.as_mut().poll(context)

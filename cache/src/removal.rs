@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RemovalCause {
-    /// The caller removed it: `remove`, `invalidate`, `invalidate_all`, `invalidate_if`, `retain`, a compute's `Op::Remove`.
+    /// The caller removed it: `remove`, `invalidate`, `invalidate_if`, `retain`, a compute's `Op::Remove`.
     Explicit,
     /// A write put a new value in its place.
     Replaced,
@@ -12,6 +12,8 @@ pub enum RemovalCause {
     Expired,
     /// The cache was full and the policy chose it, or it was heavier than the whole cache.
     Size,
+    /// The caller emptied the cache: `invalidate_all`.
+    Cleared,
 }
 
 impl RemovalCause {

@@ -6,38 +6,47 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, timeout_at};
+use tokio::time::Instant;
 
 use crate::contain;
 use crate::core::{Borrow, Checkout, Delivery, Expired, Was};
 use crate::error::{Error, Step};
 use crate::event::Event;
-use crate::guard::Guard;
+use crate::guard::{Lease, Owned, Source};
 use crate::inner::{Held, Inner, Stem};
-use crate::leaks::Caller;
 use crate::manager::Manager;
-use crate::rt::after;
-use crate::waiters::{Ticket, Waiter};
+use crate::request::Priority;
+use crate::rt::{Sleep, after, timeout_at};
+use crate::waiters::{Rank, Ticket, Waiter};
+use crate::watch::Caller;
 
-type Result<M, T = Guard<M>> = std::result::Result<T, Error<<M as Manager>::Error>>;
+type Result<M, T> = std::result::Result<T, Error<<M as Manager>::Error>>;
 type Delivered<M> = Delivery<<M as Manager>::Connection, <M as Manager>::Error>;
 
+/// What a caller wants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    pub(crate) limit: Duration,
+    pub(crate) priority: Priority,
+    pub(crate) caller: Caller,
+}
+
 /// What the shelf had for a caller.
-enum Quick<M: Manager> {
-    Guard(Guard<M>),
+enum Quick<M: Manager, L> {
+    Lease(L),
     Unfit(Held<M>),
     None,
 }
 
 /// Takes an idle connection that is fit to be lent.
 #[inline]
-fn quick<M: Manager>(stem: &Arc<Stem<M>>, caller: Caller) -> Quick<M> {
-    let inner = &stem.inner;
+fn quick<M: Manager, S: Source<M>>(source: S, caller: Caller) -> Quick<M, Lease<M, S::Hold>> {
+    let inner = &source.stem().inner;
     loop {
         match inner.core.borrow(inner.now()) {
             Borrow::Fit(held) => {
-                if let Some(guard) = lend(stem, held, caller) {
-                    return Quick::Guard(guard);
+                if let Some(lease) = lend(source, held, caller) {
+                    return Quick::Lease(lease);
                 }
             }
             Borrow::Unfit(held) => return Quick::Unfit(held),
@@ -46,12 +55,12 @@ fn quick<M: Manager>(stem: &Arc<Stem<M>>, caller: Caller) -> Quick<M> {
     }
 }
 
-/// Makes a guard of a connection that looks alive; ends one that does not.
+/// Makes a lease of a connection that looks alive; ends one that does not.
 #[inline]
-fn lend<M: Manager>(stem: &Arc<Stem<M>>, mut held: Held<M>, caller: Caller) -> Option<Guard<M>> {
-    let inner = &stem.inner;
+fn lend<M: Manager, S: Source<M>>(source: S, mut held: Held<M>, caller: Caller) -> Option<Lease<M, S::Hold>> {
+    let inner = &source.stem().inner;
     if contain::call(|| inner.manager.probe(&mut held.entry.connection)).unwrap_or(false) {
-        Some(Guard::new(stem, held, caller))
+        Some(Lease::new(source.hold(), held, caller))
     } else {
         inner.end(held, Was::Broken);
         None
@@ -59,45 +68,45 @@ fn lend<M: Manager>(stem: &Arc<Stem<M>>, mut held: Held<M>, caller: Caller) -> O
 }
 
 /// A connection that needs no wait and no check.
-pub(crate) fn try_acquire<M: Manager>(stem: &Arc<Stem<M>>, caller: Caller) -> Option<Guard<M>> {
-    let inner = &stem.inner;
+#[inline]
+pub(crate) fn try_acquire<M: Manager, S: Source<M>>(source: S, caller: Caller) -> Option<S::Guard> {
+    let inner = &source.stem().inner;
     inner.maintain();
     if inner.hooks.before_acquire.is_some() {
         return None;
     }
     loop {
-        match quick(stem, caller) {
-            Quick::Guard(guard) => return Some(guard),
+        match quick(source, caller) {
+            Quick::Lease(lease) => return Some(S::guard(lease)),
             Quick::Unfit(held) => inner.run(inner.core.take_unfit(held, inner.now())),
             Quick::None => return None,
         }
     }
 }
 
-/// A connection, within `limit`.
+/// A connection, as wished.
 #[inline]
-pub(crate) async fn acquire<M: Manager>(stem: &Arc<Stem<M>>, limit: Duration, caller: Caller) -> Result<M> {
-    let inner = &stem.inner;
+pub(crate) async fn acquire<M: Manager, S: Source<M>>(source: S, wish: Wish) -> Result<M, S::Guard> {
+    let inner = &source.stem().inner;
     inner.maintain();
-    let found = quick(stem, caller);
+    let found = quick(source, wish.caller);
     match found {
-        Quick::Guard(guard) if inner.hooks.before_acquire.is_none() => Ok(guard),
-        found => acquire_slowly(stem, found, limit, caller).await,
+        Quick::Lease(lease) if inner.hooks.before_acquire.is_none() => Ok(S::guard(lease)),
+        found => acquire_slowly(source, found, wish).await,
     }
 }
 
-async fn acquire_slowly<M: Manager>(
-    stem: &Arc<Stem<M>>,
-    found: Quick<M>,
-    limit: Duration,
-    caller: Caller,
-) -> Result<M> {
-    let mut call = Call::new(stem, limit, caller);
+async fn acquire_slowly<M: Manager, S: Source<M>>(
+    source: S,
+    found: Quick<M, Lease<M, S::Hold>>,
+    wish: Wish,
+) -> Result<M, S::Guard> {
+    let mut call = Call::new(source.stem(), wish);
     let mut unfit = None;
     match found {
-        Quick::Guard(guard) => {
-            if let Some(guard) = prepare(guard, call.deadline).await {
-                return Ok(guard);
+        Quick::Lease(lease) => {
+            if let Some(lease) = prepare(lease, call.deadline).await {
+                return Ok(S::guard(lease));
             }
             call.again()?;
         }
@@ -109,28 +118,28 @@ async fn acquire_slowly<M: Manager>(
             Asked::Held(held) => held,
             Asked::Wait(place) => call.accept(wait(place, call.deadline).await?)?,
         };
-        if let Some(guard) = lend(stem, held, caller) {
-            if let Some(guard) = prepare(guard, call.deadline).await {
-                return Ok(guard);
+        if let Some(lease) = lend(source, held, wish.caller) {
+            if let Some(lease) = prepare(lease, call.deadline).await {
+                return Ok(S::guard(lease));
             }
         }
         call.again()?;
     }
 }
 
-pub(crate) fn acquire_blocking<M: Manager>(
-    stem: &Arc<Stem<M>>,
-    limit: Duration,
-    caller: Caller,
-) -> Result<M> {
-    let inner = &stem.inner;
+pub(crate) fn acquire_blocking<M: Manager, S: Source<M>>(source: S, wish: Wish) -> Result<M, S::Guard> {
+    let inner = &source.stem().inner;
     inner.maintain();
-    let mut call = Call::new(stem, limit, caller);
+    let found = match quick(source, wish.caller) {
+        Quick::Lease(lease) if inner.hooks.before_acquire.is_none() => return Ok(S::guard(lease)),
+        found => found,
+    };
+    let mut call = Call::new(source.stem(), wish);
     let mut unfit = None;
-    match quick(stem, caller) {
-        Quick::Guard(guard) => {
-            if let Some(guard) = prepare_blocking(guard, call.deadline) {
-                return Ok(guard);
+    match found {
+        Quick::Lease(lease) => {
+            if let Some(lease) = prepare_blocking(source, lease, call.deadline) {
+                return Ok(S::guard(lease));
             }
             call.again()?;
         }
@@ -142,9 +151,9 @@ pub(crate) fn acquire_blocking<M: Manager>(
             Asked::Held(held) => held,
             Asked::Wait(place) => call.accept(wait_blocking(place, call.deadline)?)?,
         };
-        let lent = lend(stem, held, caller);
-        if let Some(guard) = lent.and_then(|guard| prepare_blocking(guard, call.deadline)) {
-            return Ok(guard);
+        let lent = lend(source, held, wish.caller);
+        if let Some(lease) = lent.and_then(|lease| prepare_blocking(source, lease, call.deadline)) {
+            return Ok(S::guard(lease));
         }
         call.again()?;
     }
@@ -157,6 +166,9 @@ struct Call<'p, M: Manager> {
     deadline: Instant,
     /// The caller was served before, and its connection proved dead: its rank is the first.
     front: bool,
+    wish: Wish,
+    /// Where the caller's own task or thread borrowed what it holds while it waits.
+    holds: Option<Caller>,
 }
 
 enum Asked<'p, M: Manager> {
@@ -165,18 +177,30 @@ enum Asked<'p, M: Manager> {
 }
 
 impl<'p, M: Manager> Call<'p, M> {
-    fn new(stem: &'p Arc<Stem<M>>, limit: Duration, _caller: Caller) -> Self {
+    fn new(stem: &'p Arc<Stem<M>>, wish: Wish) -> Self {
         let began = Instant::now();
-        Self { inner: &stem.inner, began, deadline: after(began, limit), front: false }
+        Self {
+            inner: &stem.inner,
+            began,
+            deadline: after(began, wish.limit),
+            front: false,
+            wish,
+            holds: None,
+        }
     }
 
-    fn ask(&self, unfit: Option<Held<M>>) -> Result<M, Asked<'p, M>> {
+    fn ask(&mut self, unfit: Option<Held<M>>) -> Result<M, Asked<'p, M>> {
         let inner = self.inner;
-        let (checkout, after) = inner.core.checkout(unfit, self.front, inner.now(), Instant::now());
+        let now = inner.now();
+        let rank = Rank { class: self.wish.priority as usize, front: self.front, since: now };
+        let (checkout, after) = inner.core.checkout(unfit, rank, now, Instant::now());
         let asked = match checkout {
             Checkout::Ready(held) => Ok(Asked::Held(held)),
             Checkout::Wait(ticket) => {
-                Ok(Asked::Wait(Place { inner, ticket: Some(ticket), began: self.began }))
+                if !self.front {
+                    self.holds = inner.nested(self.wish.caller);
+                }
+                Ok(Asked::Wait(Place { inner, ticket: Some(ticket), began: self.began, holds: self.holds }))
             }
             Checkout::Failed(failure) => Err(failed(inner, failure)),
             Checkout::Full(status) => Err(Error::QueueFull { status }),
@@ -190,6 +214,11 @@ impl<'p, M: Manager> Call<'p, M> {
         match delivery {
             Delivery::Connection(held) => Ok(held),
             Delivery::Failed(failure) => Err(failed(self.inner, failure)),
+            Delivery::Shed => {
+                let (waited, status) = (self.began.elapsed(), self.inner.core.stats().status);
+                self.inner.events.tell(&Event::Shed { waited });
+                Err(Error::Shed { waited, status })
+            }
             Delivery::Closed => Err(Error::Closed),
         }
     }
@@ -202,7 +231,7 @@ impl<'p, M: Manager> Call<'p, M> {
             return Ok(());
         }
         let expired = self.inner.core.timed_out(self.inner.now(), now);
-        Err(timed_out(self.inner, expired, Some(Step::Validate), now - self.began))
+        Err(timed_out(self.inner, expired, Some(Step::Validate), now - self.began, self.holds))
     }
 }
 
@@ -218,6 +247,7 @@ fn timed_out<M: Manager>(
     expired: Expired<M::Error>,
     step: Option<Step>,
     waited: Duration,
+    holds: Option<Caller>,
 ) -> Error<M::Error> {
     let Expired { status, suspended, failure } = expired;
     inner.events.tell(&Event::TimedOut { status });
@@ -231,7 +261,7 @@ fn timed_out<M: Manager>(
     } else {
         Step::Queue
     });
-    Error::Timeout { step, waited, status, last_connect_error: failure }
+    Error::Timeout { step, waited, status, last_connect_error: failure, holds }
 }
 
 /// A place in the queue; left on drop.
@@ -239,14 +269,20 @@ struct Place<'p, M: Manager> {
     inner: &'p Arc<Inner<M>>,
     ticket: Option<Ticket>,
     began: Instant,
+    holds: Option<Caller>,
 }
 
 impl<M: Manager> Place<'_, M> {
     fn poll(&mut self, waiter: Waiter) -> Option<Delivered<M>> {
         let ticket = self.ticket.expect("polled after its delivery");
-        let delivery = self.inner.core.poll(ticket, waiter, self.began.elapsed());
+        let waited = self.began.elapsed();
+        let (delivery, after) = self.inner.core.poll(ticket, waiter, waited, self.inner.now());
         if delivery.is_some() {
             self.ticket = None;
+            self.inner.timings.queue(waited);
+        }
+        if let Some(after) = after {
+            self.inner.run(after);
         }
         delivery
     }
@@ -258,7 +294,8 @@ impl<M: Manager> Place<'_, M> {
         let waited = now.saturating_duration_since(self.began);
         let (result, after) = inner.core.expire(ticket, waited, inner.now(), now);
         inner.run(after);
-        result.map_err(|expired| timed_out(inner, expired, None, waited))
+        inner.timings.queue(waited);
+        result.map_err(|expired| timed_out(inner, expired, None, waited, self.holds))
     }
 }
 
@@ -300,23 +337,26 @@ fn wait_blocking<M: Manager>(mut place: Place<'_, M>, deadline: Instant) -> Resu
 }
 
 /// Discards a connection on which the user's hook did not end well.
-struct Doubtful<M: Manager>(Option<Guard<M>>);
+struct Doubtful<M: Manager, H: std::ops::Deref<Target = Stem<M>>>(Option<Lease<M, H>>);
 
-impl<M: Manager> Drop for Doubtful<M> {
+impl<M: Manager, H: std::ops::Deref<Target = Stem<M>>> Drop for Doubtful<M, H> {
     fn drop(&mut self) {
-        if let Some(guard) = self.0.take() {
-            Guard::discard(guard);
+        if let Some(lease) = self.0.take() {
+            lease.discard();
         }
     }
 }
 
 /// Runs the user's `before_acquire`, if there is one.
-async fn prepare<M: Manager>(guard: Guard<M>, deadline: Instant) -> Option<Guard<M>> {
-    let inner = Arc::clone(guard.inner());
-    let Some(hook) = &inner.hooks.before_acquire else { return Some(guard) };
-    let mut doubtful = Doubtful(Some(guard));
+async fn prepare<M: Manager, H: std::ops::Deref<Target = Stem<M>>>(
+    lease: Lease<M, H>,
+    deadline: Instant,
+) -> Option<Lease<M, H>> {
+    let inner = Arc::clone(lease.inner());
+    let Some(hook) = &inner.hooks.before_acquire else { return Some(lease) };
+    let mut doubtful = Doubtful(Some(lease));
     let limit = after(Instant::now(), inner.config.validation_timeout).min(deadline);
-    let connection = &mut **doubtful.0.as_mut().expect("present until it passes");
+    let connection = doubtful.0.as_mut().expect("present until it passes").connection_mut();
     let alarm = inner.rt.enter(|| timeout_at(limit, contain::future(|| hook(connection))));
     match alarm.await {
         Ok(Ok(Ok(()))) => doubtful.0.take(),
@@ -325,16 +365,21 @@ async fn prepare<M: Manager>(guard: Guard<M>, deadline: Instant) -> Option<Guard
 }
 
 /// As [`prepare`], for a thread: the hook runs in the background.
-fn prepare_blocking<M: Manager>(guard: Guard<M>, deadline: Instant) -> Option<Guard<M>> {
-    let inner = Arc::clone(guard.inner());
+fn prepare_blocking<M: Manager, S: Source<M>>(
+    source: S,
+    lease: Lease<M, S::Hold>,
+    deadline: Instant,
+) -> Option<Lease<M, S::Hold>> {
+    let inner = Arc::clone(lease.inner());
     if inner.hooks.before_acquire.is_none() {
-        return Some(guard);
+        return Some(lease);
     }
     let (send, receive) = std::sync::mpsc::channel();
+    let lease: Owned<M> = lease.rehold(Arc::clone(source.stem()));
     inner.rt.spawn(async move {
         // A caller who gave up lets the connection return.
-        let _received = send.send(prepare(guard, deadline).await);
+        let _received = send.send(prepare(lease, deadline).await);
     });
     let wait = deadline.saturating_duration_since(Instant::now());
-    receive.recv_timeout(wait).ok().flatten()
+    receive.recv_timeout(wait).ok().flatten().map(|lease| lease.rehold(source.hold()))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use crate::clock::{Clock, Time};
-use crate::config::Config;
+use crate::config::{Config, Fairness};
 use crate::error::BuildError;
 use crate::event::{Event, Listener};
 use crate::hooks::{HookFuture, Hooks};
@@ -17,7 +17,8 @@ use crate::manager::Manager;
 pub struct PoolBuilder<M: Manager> {
     manager: M,
     config: Config,
-    time: Time,
+    /// The system's, if there is none.
+    clock: Option<Box<dyn Clock>>,
     hooks: Hooks<M::Connection, M::Error>,
     listener: Option<Listener>,
     handle: Option<Handle>,
@@ -28,7 +29,7 @@ impl<M: Manager> PoolBuilder<M> {
         Self {
             manager,
             config: Config::default(),
-            time: Time::system(),
+            clock: None,
             hooks: Hooks::default(),
             listener: None,
             handle: None,
@@ -117,8 +118,8 @@ impl<M: Manager> PoolBuilder<M> {
         self
     }
 
-    /// The most callers that may wait; more are turned away with [`Error::QueueFull`](crate::Error::QueueFull). Default: any
-    /// number.
+    /// The most callers that may wait, at least 1; more are turned away with [`Error::QueueFull`](crate::Error::QueueFull). Those
+    /// for whom a connection is being opened wait too. Default: any number.
     pub fn max_waiters(mut self, callers: impl Into<Option<usize>>) -> Self {
         self.config.max_waiters = callers.into();
         self
@@ -141,13 +142,53 @@ impl<M: Manager> PoolBuilder<M> {
         self
     }
 
+    /// Takes a backtrace of one in so many borrows, for the report of a leak. Costs some microseconds each. Default: none.
+    /// Without [`leak_threshold`](Self::leak_threshold) it does nothing.
+    pub fn leak_backtraces(mut self, one_in: impl Into<Option<u32>>) -> Self {
+        self.config.leak_backtraces = one_in.into();
+        self
+    }
+
+    /// Reports a task, or a thread outside of one, that has to wait for a connection while it holds another of this pool: as
+    /// [`Event::Nested`], in [`Stats::nested`](crate::Stats::nested) and in the text of the timeout error. With `n` such
+    /// tasks and `n` connections all wait for each other: `max_size` must be at least `tasks * (connections each - 1) + 1`.
+    /// Callers that share a task, as under `join_all`, look like one. Costs a short lock and a clock a borrow. Default: on in
+    /// builds with debug assertions, off in others.
+    pub fn warn_nested(mut self, on: bool) -> Self {
+        self.config.warn_nested = on;
+        self
+    }
+
+    /// Records how long connections are held, for [`Pool::timings`](crate::Pool::timings). Costs a short lock and a clock a
+    /// borrow. Default: off.
+    pub fn record_hold_times(mut self, on: bool) -> Self {
+        self.config.record_hold_times = on;
+        self
+    }
+
+    /// Who gets a connection that comes back while others wait. Default: [`Fairness::Strict`].
+    pub fn fairness(mut self, fairness: Fairness) -> Self {
+        self.config.fairness = fairness;
+        self
+    }
+
+    /// Turns waiters away once the queue stands: if in a whole `interval` nobody was served within `target`, then for the
+    /// next one those who have waited for more than twice the target get [`Error::Shed`](crate::Error::Shed) as their turn
+    /// comes, and the connection goes to somebody who is not late yet. This is `CoDel` (Nichols and Jacobson, ACM Queue 10(5),
+    /// 2012) for a queue of requests, as Elixir's `DBConnection` has it. A good start is 50 ms and 1 s. Default: off.
+    pub fn shed(mut self, target: impl Into<Option<Duration>>, interval: Duration) -> Self {
+        self.config.shed_target = target.into();
+        self.config.shed_interval = interval;
+        self
+    }
+
     /// Where the ages of connections come from: lifetime, idleness, keepalive, validation bypass. Default: the system's
     /// coarse clock, which counts suspension. Timeouts are tokio timers and do not ask it.
     ///
     /// A test on tokio's paused time passes [`TokioClock`](crate::TokioClock), or moves a
     /// [`ManualClock`](crate::ManualClock) by hand.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.time = Time::Custom(Box::new(clock));
+        self.clock = Some(Box::new(clock));
         self
     }
 
@@ -193,7 +234,8 @@ impl<M: Manager> PoolBuilder<M> {
     /// What there is to build from, once the settings are known to be possible.
     pub(crate) fn parts(self) -> Result<Parts<M>, BuildError> {
         self.config.validate()?;
-        let Self { manager, config, time, hooks, listener, handle } = self;
+        let Self { manager, config, clock, hooks, listener, handle } = self;
+        let time = clock.map_or_else(Time::system, Time::Custom);
         Ok(Parts { manager, config, time, hooks, listener, handle })
     }
 }

@@ -7,12 +7,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::contain;
 use crate::event::Event;
 use crate::inner::{Held, Inner, Job};
 use crate::manager::Manager;
+use crate::rt::timeout;
 
 /// A check that takes longer than this is not counted on: those who wait get other chances beside it.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -57,11 +58,15 @@ async fn check<M: Manager>(mut checking: Checking<M>, job: Job) {
         let connection = &mut held.as_mut().expect("present until it passes").entry.connection;
         let mut work = pin!(contain::future(async || match job {
             Job::Validate => manager.validate(connection).await,
-            Job::Reset => manager.reset(connection).await,
-            Job::Release => match &hooks.after_release {
-                Some(hook) => hook(connection).await,
-                None => Ok(()),
-            },
+            Job::Reset | Job::Release => {
+                if job == Job::Reset {
+                    manager.reset(connection).await?;
+                }
+                match &hooks.after_release {
+                    Some(hook) => hook(connection).await,
+                    None => Ok(()),
+                }
+            }
         }));
         let limit = inner.config.validation_timeout;
         let mut answer = timeout(limit.min(PATIENCE), work.as_mut()).await;
@@ -72,7 +77,9 @@ async fn check<M: Manager>(mut checking: Checking<M>, job: Job) {
         }
         matches!(answer, Ok(Ok(Ok(()))))
     };
+    let took = began.elapsed();
+    checking.inner.timings.validate(took);
     if passed {
-        checking.pass(began.elapsed());
+        checking.pass(took);
     }
 }

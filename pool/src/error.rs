@@ -1,6 +1,7 @@
 //! What can go wrong, and where.
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +84,9 @@ pub enum Error<E> {
         status: Status,
         /// The last attempt to open a connection, if it failed.
         last_connect_error: Option<ConnectFailure<E>>,
+        /// Where the very task or thread that waited had borrowed a connection that it held all the while; looked for only
+        /// if [`warn_nested`](crate::PoolBuilder::warn_nested) is on.
+        holds: Option<&'static Location<'static>>,
     },
     /// Connections can't be opened: the manager calls the error permanent, or several attempts in a row have failed. Told
     /// at once, without waiting for the timeout.
@@ -94,6 +98,14 @@ pub enum Error<E> {
     },
     /// As many callers wait as [`max_waiters`](crate::PoolBuilder::max_waiters) allows.
     QueueFull {
+        /// What the pool looked like.
+        status: Status,
+    },
+    /// Turned away after a wait: the queue stands, and others are served before they are too late. See
+    /// [`shed`](crate::PoolBuilder::shed).
+    Shed {
+        /// How long the caller waited.
+        waited: Duration,
         /// What the pool looked like.
         status: Status,
     },
@@ -120,7 +132,7 @@ impl<E> Error<E> {
         match self {
             Self::Timeout { last_connect_error, .. } => last_connect_error.as_ref(),
             Self::Connect { failure, .. } => Some(failure),
-            Self::QueueFull { .. } | Self::Closed => None,
+            Self::QueueFull { .. } | Self::Shed { .. } | Self::Closed => None,
         }
     }
 }
@@ -128,15 +140,19 @@ impl<E> Error<E> {
 impl<E: fmt::Display> fmt::Display for Error<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timeout { step, waited, status, last_connect_error } => {
+            Self::Timeout { step, waited, status, last_connect_error, holds } => {
                 write!(f, "no connection after {waited:?}, {step} ({status})")?;
                 if let Some(failure) = last_connect_error {
                     write!(f, "; last connect error: {failure}")?;
+                }
+                if let Some(holds) = holds {
+                    write!(f, "; the same task holds a connection borrowed at {holds}")?;
                 }
                 Ok(())
             }
             Self::Connect { failure, status } => write!(f, "can't connect: {failure} ({status})"),
             Self::QueueFull { status } => write!(f, "too many wait for a connection ({status})"),
+            Self::Shed { waited, status } => write!(f, "overloaded: turned away after {waited:?} ({status})"),
             Self::Closed => f.write_str("the pool is closed"),
         }
     }
@@ -169,6 +185,15 @@ pub enum BuildError {
     /// At least one connection must be allowed to be opened at a time.
     #[error("max_opening: must be at least 1")]
     MaxOpening,
+    /// What is wrong with the list of targets.
+    #[error("targets: {0}")]
+    Targets(&'static str),
+    /// One in no borrows can't be picked.
+    #[error("leak_backtraces: must be at least 1")]
+    LeakBacktraces,
+    /// A connection that is yet to be opened is waited for, so somebody must be allowed to wait.
+    #[error("max_waiters: must be at least 1")]
+    MaxWaiters,
     /// The backoff would shrink.
     #[error("backoff_most: {most:?} is less than backoff_first, {first:?}")]
     Backoff {
@@ -177,4 +202,38 @@ pub enum BuildError {
         /// The longest.
         most: Duration,
     },
+}
+
+/// Variables that a [`Config`](crate::Config) can't be read from. Names the variable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// There is no such setting, or its value can't be read.
+    #[error("{name}: {reason}")]
+    Value {
+        /// The variable.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The settings do not go together.
+    #[error("{prefix}*: {error}")]
+    Build {
+        /// The variables' prefix.
+        prefix: String,
+        /// Names the field.
+        error: BuildError,
+    },
+}
+
+/// Why a pool did not [`start`](crate::PoolBuilder::start).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError<E: std::error::Error + 'static> {
+    /// A setting can't be honoured.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// No connection could be opened.
+    #[error(transparent)]
+    Connect(Error<E>),
 }

@@ -1,5 +1,6 @@
 //! What happens in a pool, for whoever listens: a function of the user's, and `tracing` where that feature is on.
 
+use std::backtrace::Backtrace;
 use std::error::Error;
 use std::panic::Location;
 use std::time::Duration;
@@ -40,6 +41,21 @@ pub enum Event<'e> {
         borrowed: &'static Location<'static>,
         /// For how long, so far.
         held: Duration,
+        /// The whole way to that call, if it was one of the [sample](crate::PoolBuilder::leak_backtraces).
+        backtrace: Option<&'e Backtrace>,
+    },
+    /// A caller has to wait while its own task or thread holds a connection: with enough of its like all wait for each
+    /// other. Told once for each pair of places; see [`warn_nested`](crate::PoolBuilder::warn_nested).
+    Nested {
+        /// Where it borrowed what it holds.
+        holds: &'static Location<'static>,
+        /// Where it asks for another.
+        asks: &'static Location<'static>,
+    },
+    /// A waiter was turned away by [`shed`](crate::PoolBuilder::shed).
+    Shed {
+        /// How long it waited.
+        waited: Duration,
     },
 }
 
@@ -84,9 +100,16 @@ impl Events {
             Event::CheckFailed => tracing::info!(pool, "connection failed its check"),
             Event::Discarded => tracing::debug!(pool, "connection discarded"),
             Event::TimedOut { status } => tracing::warn!(pool, %status, "no connection in time"),
-            Event::Leak { borrowed, held } => {
-                tracing::warn!(pool, %borrowed, ?held, "connection not returned");
+            Event::Leak { borrowed, held, backtrace } => match backtrace {
+                Some(backtrace) => {
+                    tracing::warn!(pool, %borrowed, ?held, %backtrace, "connection not returned");
+                }
+                None => tracing::warn!(pool, %borrowed, ?held, "connection not returned"),
+            },
+            Event::Nested { holds, asks } => {
+                tracing::warn!(pool, %holds, %asks, "a task waits for a connection while it holds one");
             }
+            Event::Shed { waited } => tracing::warn!(pool, ?waited, "overloaded: a caller was turned away"),
         }
     }
 }

@@ -13,10 +13,12 @@ use crate::contain;
 use crate::core::{self, Entry, Was};
 use crate::event::{Event, Events};
 use crate::hooks::Hooks;
-use crate::leaks::Leaks;
 use crate::manager::Manager;
-use crate::rt::Rt;
+use crate::rt::{Rt, timeout};
 use crate::shelf::Slot;
+use crate::stats::Stats;
+use crate::timings::Recorders;
+use crate::watch::{Caller, Watch};
 
 pub(crate) type Core<M> = core::Core<<M as Manager>::Connection, <M as Manager>::Error>;
 pub(crate) type After<M> = core::After<<M as Manager>::Connection, <M as Manager>::Error>;
@@ -26,8 +28,9 @@ pub(crate) type Held<M> = core::Held<<M as Manager>::Connection>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Job {
     Validate,
+    /// The manager's `reset`, and then the user's `after_release`.
     Reset,
-    /// The user's `after_release`.
+    /// The user's `after_release` alone.
     Release,
 }
 
@@ -48,8 +51,10 @@ pub(crate) struct Inner<M: Manager> {
     pub(crate) maintained: AtomicBool,
     pub(crate) manager: Arc<M>,
     pub(crate) hooks: Arc<Hooks<M::Connection, M::Error>>,
-    pub(crate) leaks: Option<Leaks>,
+    pub(crate) watch: Option<Watch>,
     pub(crate) leaks_found: AtomicU64,
+    pub(crate) nested_found: AtomicU64,
+    pub(crate) timings: Recorders,
     pub(crate) events: Events,
     pub(crate) config: Arc<Config>,
     pub(crate) rt: Rt,
@@ -70,6 +75,22 @@ impl<M: Manager> Inner<M> {
     #[inline]
     pub(crate) fn now(&self) -> Ticks {
         self.time.now()
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let leaks = self.leaks_found.load(Ordering::Relaxed);
+        let nested = self.nested_found.load(Ordering::Relaxed);
+        Stats { leaks, nested, ..self.core.stats() }
+    }
+
+    /// A caller has to wait: where it borrowed what it holds meanwhile, if it does.
+    pub(crate) fn nested(&self, asks: Caller) -> Option<Caller> {
+        let (holds, new) = self.watch.as_ref()?.nested(asks)?;
+        self.nested_found.fetch_add(1, Ordering::Relaxed);
+        if new {
+            self.events.tell(&Event::Nested { holds, asks });
+        }
+        Some(holds)
     }
 
     /// Does what a change of the core left to be done.
@@ -126,7 +147,7 @@ impl<M: Manager> Inner<M> {
                 self.rt.spawn_if_possible(async move {
                     let closing = closing;
                     let mut work = work;
-                    let _done_or_not = tokio::time::timeout(limit, work.as_mut()).await;
+                    let _done_or_not = timeout(limit, work.as_mut()).await;
                     drop(work);
                     drop(closing);
                 });

@@ -27,7 +27,8 @@
 //! - [`Manager`]: how to open, check, clean and close a connection; what each method may do.
 //! - [`PoolBuilder`]: every setting, its unit and its default.
 //! - [`Error`]: which step failed, the counts, and the last connect error.
-//! - [`managers`]: ready-made ones, each behind a feature.
+//! - [`managers`]: ready-made ones, each behind a feature; adapters for managers of deadpool, bb8 and r2d2.
+//! - [`multi`]: several targets: primaries and replicas, balancing, failover.
 //!
 //! # What it promises
 //! - No more than `max_size` connections are open or being opened, at any time.
@@ -50,28 +51,36 @@ mod event;
 mod guard;
 mod hooks;
 mod inner;
-mod leaks;
 mod maintenance;
 mod manager;
 pub mod managers;
+mod meters;
 #[cfg(all(test, millpond_loom))]
 mod models;
+pub mod multi;
 mod opener;
 mod pool;
+mod request;
 mod rt;
+#[cfg(all(test, millpond_shuttle))]
+mod schedules;
 mod shelf;
 mod stats;
 mod sync;
+mod timings;
 mod waiters;
+mod watch;
 
 pub use crate::builder::PoolBuilder;
 pub use crate::clock::{Clock, ManualClock, TokioClock};
-pub use crate::config::Config;
-pub use crate::error::{BuildError, ConnectError, ConnectFailure, Error, Step};
+pub use crate::config::{Config, Fairness};
+pub use crate::error::{BuildError, ConfigError, ConnectError, ConnectFailure, Error, StartError, Step};
 pub use crate::event::Event;
-pub use crate::guard::Guard;
+pub use crate::guard::{Guard, GuardRef};
 pub use crate::hooks::HookFuture;
-pub use crate::leaks::Borrow;
 pub use crate::manager::{Manager, Verdict};
 pub use crate::pool::Pool;
+pub use crate::request::{Priority, Request};
 pub use crate::stats::{Stats, Status};
+pub use crate::timings::{Histogram, Timings};
+pub use crate::watch::Borrow;

@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::time::sleep;
-
 use crate::config::Config;
 use crate::event::Event;
 use crate::inner::Inner;
 use crate::manager::Manager;
+use crate::rt::sleep;
+use crate::watch::{Borrow, Watch};
 
 /// Marks the pool as not maintained when the task ends, so that the next caller starts another.
 struct Shift<M: Manager>(Weak<Inner<M>>);
@@ -39,16 +39,21 @@ async fn maintain<M: Manager>(shift: Shift<M>) {
     loop {
         let Some(inner) = shift.0.upgrade() else { return };
         if inner.core.is_closed() {
+            inner.timings.meters.publish(&inner.stats());
             return;
         }
         inner.time.refresh();
         inner.run(inner.core.sweep(inner.now()));
-        if let Some(leaks) = &inner.leaks {
-            for borrow in leaks.overdue() {
-                inner.leaks_found.fetch_add(1, Ordering::Relaxed);
-                inner.events.tell(&Event::Leak { borrowed: borrow.location, held: borrow.held });
-            }
+        for borrow in inner.watch.as_ref().map(Watch::overdue).unwrap_or_default() {
+            inner.leaks_found.fetch_add(1, Ordering::Relaxed);
+            let Borrow { location, held, backtrace } = &borrow;
+            inner.events.tell(&Event::Leak {
+                borrowed: location,
+                held: *held,
+                backtrace: backtrace.as_deref(),
+            });
         }
+        inner.timings.meters.publish(&inner.stats());
         let period = period(&inner.config);
         drop(inner);
         sleep(period).await;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::core::{Attempt, Borrow, Checkout, Core, Delivery, Held, Limits};
 use crate::shelf::{Miss, Shelf};
-use crate::waiters::{Ticket, Waiter};
+use crate::waiters::{Rank, Ticket, Waiter};
 
 fn shelf(items: u32, stacks: usize) -> Arc<Shelf<u32>> {
     let shelf = Shelf::new(2, stacks);
@@ -74,8 +74,13 @@ type Pool = Core<u32, std::fmt::Error>;
 
 const NOW: u64 = 1;
 
-/// A core of one connection, which is lent.
+/// A core of one connection, which is lent; strict fairness.
 fn lent() -> (Arc<Pool>, Held<u32>) {
+    lent_with(0)
+}
+
+/// As [`lent`], where newcomers may pass for so long.
+fn lent_with(barging: u64) -> (Arc<Pool>, Held<u32>) {
     let limits = Limits {
         min_idle: 0,
         max_opening: 1,
@@ -84,9 +89,11 @@ fn lent() -> (Arc<Pool>, Held<u32>) {
         idle_timeout: u64::MAX,
         lifetime: u64::MAX,
         keepalive: u64::MAX,
+        barging,
+        shedding: None,
     };
     let core = Pool::new(1, 1, (Duration::from_millis(1), Duration::from_millis(1)), limits);
-    let (checkout, mut after) = core.checkout(None, false, NOW, Instant::now());
+    let (checkout, mut after) = core.checkout(None, Rank::default(), NOW, Instant::now());
     let Checkout::Wait(ticket) = checkout else { panic!("there is none yet") };
     let slot = after.open.pop().expect("an opener is wanted");
     let attempt = Attempt { connection: 7, generation: 0, took: Duration::ZERO };
@@ -97,7 +104,7 @@ fn lent() -> (Arc<Pool>, Held<u32>) {
 }
 
 fn delivered(core: &Pool, ticket: Ticket) -> Option<Held<u32>> {
-    match core.poll(ticket, Waiter::Thread(std::thread::current()), Duration::ZERO) {
+    match core.poll(ticket, Waiter::Thread(std::thread::current()), Duration::ZERO, NOW).0 {
         Some(Delivery::Connection(held)) => Some(held),
         _ => None,
     }
@@ -116,7 +123,7 @@ fn ask(core: &Pool) -> Result<Held<u32>, Checkout<u32, std::fmt::Error>> {
     if let Borrow::Fit(held) = core.borrow(NOW) {
         return Ok(held);
     }
-    match core.checkout(None, false, NOW, Instant::now()).0 {
+    match core.checkout(None, Rank::default(), NOW, Instant::now()).0 {
         Checkout::Ready(held) => Ok(held),
         other => Err(other),
     }
@@ -146,6 +153,35 @@ fn models_a_return_finds_the_waiter() {
 fn models_a_waiter_that_leaves_passes_it_on() {
     loom::model(|| {
         let (core, held) = lent();
+        let leaver = {
+            let core = Arc::clone(&core);
+            thread::spawn(move || match ask(&core) {
+                Ok(held) => drop(give_back(&core, held)),
+                Err(Checkout::Wait(ticket)) => drop(core.leave(ticket, NOW)),
+                Err(_) => panic!("neither served nor waiting"),
+            })
+        };
+        let returner = {
+            let core = Arc::clone(&core);
+            thread::spawn(move || give_back(&core, held))
+        };
+        let asked = ask(&core);
+        leaver.join().unwrap();
+        returner.join().unwrap();
+        match asked {
+            Ok(held) => assert_eq!(held.entry.connection, 7),
+            Err(Checkout::Wait(ticket)) => assert!(delivered(&core, ticket).is_some(), "forgotten"),
+            Err(_) => panic!("neither served nor waiting"),
+        }
+    });
+}
+
+/// T8 and T11 under eventual fairness: who was told to look finds it, or somebody else had it; of two callers one leaves, told
+/// or not, and the other is told in its place.
+#[test]
+fn models_the_nudged_find_it_or_pass_it_on() {
+    loom::model(|| {
+        let (core, held) = lent_with(u64::MAX);
         let leaver = {
             let core = Arc::clone(&core);
             thread::spawn(move || match ask(&core) {

@@ -6,7 +6,7 @@
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::Instant;
 
 use crate::contain;
 use crate::core::{Attempt, Next};
@@ -14,6 +14,7 @@ use crate::error::ConnectError;
 use crate::event::Event;
 use crate::inner::Inner;
 use crate::manager::Manager;
+use crate::rt::{sleep_until, timeout};
 use crate::shelf::Slot;
 
 /// The right to one of the pool's openings; given back on drop.
@@ -102,6 +103,7 @@ async fn open<M: Manager>(mut opening: Opening<M>) {
             Ok(connection) => {
                 let slot = opening.slot.take().expect("held until it is used");
                 let attempt = Attempt { connection, generation, took };
+                inner.timings.connect(took);
                 inner.run(inner.core.opened(slot, attempt, inner.now()));
                 inner.events.tell(&Event::Opened { took });
                 return;

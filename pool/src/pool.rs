@@ -5,24 +5,27 @@ use std::num::NonZero;
 use std::panic::Location;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::acquire::{acquire, acquire_blocking, try_acquire};
+use crate::acquire::{Wish, acquire, acquire_blocking, try_acquire};
 use crate::builder::{Parts, PoolBuilder};
 use crate::config::Config;
-use crate::error::{BuildError, Error};
+use crate::error::{BuildError, Error, StartError};
 use crate::event::Events;
-use crate::guard::Guard;
+use crate::guard::{Borrowing, Guard, GuardRef, Owning};
 use crate::inner::{Core, Duties, Inner, Stem};
-use crate::leaks::{Borrow, Leaks};
 use crate::manager::Manager;
+use crate::meters::Meters;
+use crate::request::Request;
 use crate::rt::{Rt, after};
 use crate::stats::Stats;
-use crate::{checker, maintenance, opener};
+use crate::timings::{Recorders, Timings};
+use crate::watch::{Borrow, Caller, Watch};
+use crate::{checker, contain, maintenance, opener};
 
 /// A pool of connections.
 ///
@@ -51,6 +54,25 @@ impl<M: Manager> PoolBuilder<M> {
     /// [`BuildError`] names the setting that can't be honoured.
     pub fn build(self) -> Result<Pool<M>, BuildError> {
         self.parts().map(Pool::new)
+    }
+
+    /// Builds the pool and opens its first connection, so that a wrong address or password shows at the start of the
+    /// program and not with its first request. The rest of [`min_idle`](Self::min_idle) follows in the background.
+    ///
+    /// # Errors
+    /// [`StartError::Build`] as [`build`](Self::build); [`StartError::Connect`] with the real error, at once if it is a
+    /// permanent one, else after three attempts, or with a timeout after [`acquire_timeout`](Self::acquire_timeout).
+    #[track_caller]
+    pub fn start(self) -> impl Future<Output = Result<Pool<M>, StartError<M::Error>>> + Send {
+        let caller = Location::caller();
+        async move {
+            let pool = self.build()?;
+            pool.warm_up();
+            let wish = pool.wish(Request::new(), caller);
+            let first = acquire(Owning(pool.stem()), wish).await;
+            drop(first.map_err(StartError::Connect)?);
+            Ok(pool)
+        }
     }
 }
 
@@ -81,8 +103,10 @@ impl<M: Manager> Pool<M> {
             maintained: AtomicBool::new(false),
             manager: Arc::new(manager),
             hooks: Arc::new(hooks),
-            leaks: config.leak_threshold.map(Leaks::new),
+            watch: Watch::new(&config),
             leaks_found: AtomicU64::new(0),
+            nested_found: AtomicU64::new(0),
+            timings: Recorders::new(Meters::new(config.name.as_deref())),
             events: Events::new(listener, config.name.as_deref()),
             config: Arc::new(config),
             rt: Rt::new(handle),
@@ -108,18 +132,25 @@ impl<M: Manager> Pool<M> {
         PoolBuilder::new(manager)
     }
 
+    #[inline]
+    fn wish(&self, request: Request, caller: Caller) -> Wish {
+        let limit = request.timeout.unwrap_or(self.handles.inner.config.acquire_timeout);
+        Wish { limit, priority: request.priority, caller }
+    }
+
     /// Borrows a connection; waits for one if need be, first come first served.
     ///
     /// # Errors
     /// [`Error::Timeout`] after [`acquire_timeout`](PoolBuilder::acquire_timeout), [`Error::Connect`] as soon as it is
-    /// known that none can be opened, [`Error::Closed`] after [`close`](Self::close).
+    /// known that none can be opened, [`Error::Closed`] after [`close`](Self::close). [`Error::QueueFull`] and
+    /// [`Error::Shed`] only if [`max_waiters`](PoolBuilder::max_waiters) and [`shed`](PoolBuilder::shed) are set.
     ///
     /// # Cancellation
     /// The future may be dropped at any time: nobody behind in the queue is held up, and no connection is lost but one
     /// whose check was interrupted.
     #[track_caller]
     pub fn get(&self) -> impl Future<Output = Result<Guard<M>, Error<M::Error>>> + Send + use<'_, M> {
-        acquire(self.stem(), self.handles.inner.config.acquire_timeout, Location::caller())
+        self.get_with(Request::new())
     }
 
     /// As [`get`](Self::get), with a timeout of its own. `Duration::ZERO` takes only what needs no waiting.
@@ -134,14 +165,54 @@ impl<M: Manager> Pool<M> {
         &self,
         timeout: Duration,
     ) -> impl Future<Output = Result<Guard<M>, Error<M::Error>>> + Send + use<'_, M> {
-        acquire(self.stem(), timeout, Location::caller())
+        self.get_with(Request::new().timeout(timeout))
+    }
+
+    /// As [`get`](Self::get), with a timeout and a priority of its own.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    ///
+    /// # Cancellation
+    /// As [`get`](Self::get).
+    #[track_caller]
+    #[inline]
+    pub fn get_with(
+        &self,
+        request: Request,
+    ) -> impl Future<Output = Result<Guard<M>, Error<M::Error>>> + Send + use<'_, M> {
+        let wish = self.wish(request, Location::caller());
+        acquire(Owning(self.stem()), wish)
+    }
+
+    /// As [`get`](Self::get), with a guard that borrows the pool: a little cheaper, and bound to this handle.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    ///
+    /// # Cancellation
+    /// As [`get`](Self::get).
+    #[track_caller]
+    #[inline]
+    pub fn get_ref<'p>(
+        &'p self,
+    ) -> impl Future<Output = Result<GuardRef<'p, M>, Error<M::Error>>> + Send + use<'p, M> {
+        let wish = self.wish(Request::new(), Location::caller());
+        acquire(Borrowing(self.stem()), wish)
     }
 
     /// A connection that is idle, used recently enough to need no check, and for which nobody waits.
     #[must_use]
     #[track_caller]
     pub fn try_get(&self) -> Option<Guard<M>> {
-        try_acquire(self.stem(), Location::caller())
+        try_acquire(Owning(self.stem()), Location::caller())
+    }
+
+    /// As [`try_get`](Self::try_get), with a guard that borrows the pool.
+    #[must_use]
+    #[track_caller]
+    pub fn try_get_ref(&self) -> Option<GuardRef<'_, M>> {
+        try_acquire(Borrowing(self.stem()), Location::caller())
     }
 
     /// As [`get`](Self::get), for a thread outside of any runtime; it shares the queue with async callers.
@@ -152,8 +223,7 @@ impl<M: Manager> Pool<M> {
     /// As [`get`](Self::get).
     #[track_caller]
     pub fn get_blocking(&self) -> Result<Guard<M>, Error<M::Error>> {
-        let timeout = self.inner().config.acquire_timeout;
-        acquire_blocking(self.stem(), timeout, Location::caller())
+        self.get_blocking_with(Request::new())
     }
 
     /// As [`get_blocking`](Self::get_blocking), with a timeout of its own.
@@ -162,21 +232,36 @@ impl<M: Manager> Pool<M> {
     /// As [`get`](Self::get).
     #[track_caller]
     pub fn get_blocking_timeout(&self, timeout: Duration) -> Result<Guard<M>, Error<M::Error>> {
-        acquire_blocking(self.stem(), timeout, Location::caller())
+        self.get_blocking_with(Request::new().timeout(timeout))
+    }
+
+    /// As [`get_blocking`](Self::get_blocking), with a timeout and a priority of its own.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    #[track_caller]
+    pub fn get_blocking_with(&self, request: Request) -> Result<Guard<M>, Error<M::Error>> {
+        let wish = self.wish(request, Location::caller());
+        acquire_blocking(Owning(self.stem()), wish)
     }
 
     /// What the pool holds, and what happened so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let leaks = self.inner().leaks_found.load(Ordering::Relaxed);
-        Stats { leaks, ..self.inner().core.stats() }
+        self.inner().stats()
     }
 
-    /// Who holds a connection now, and for how long; empty unless
-    /// [`leak_threshold`](PoolBuilder::leak_threshold) is set. Tells who blocks whom when a timeout says that all are in use.
+    /// How long waiting, opening, checking and holding took, as histograms. Copies 4 KiB.
+    #[must_use]
+    pub fn timings(&self) -> Timings {
+        self.inner().timings.snapshot()
+    }
+
+    /// Who holds a connection now, and for how long; empty unless [`leak_threshold`](PoolBuilder::leak_threshold),
+    /// [`warn_nested`](PoolBuilder::warn_nested) or [`record_hold_times`](PoolBuilder::record_hold_times) is set. Tells who blocks whom when a timeout says that all are in use.
     #[must_use]
     pub fn borrows(&self) -> Vec<Borrow> {
-        self.inner().leaks.as_ref().map(Leaks::borrows).unwrap_or_default()
+        self.inner().watch.as_ref().map(Watch::borrows).unwrap_or_default()
     }
 
     /// The settings in force.
@@ -204,6 +289,24 @@ impl<M: Manager> Pool<M> {
         inner.run(inner.core.reset(inner.now()));
     }
 
+    /// Looks at all idle connections and ends those for which `keep` is false; returns how many. The others are not lent
+    /// meanwhile. A `keep` that panics ends that connection.
+    ///
+    /// To end all of them, the borrowed ones too, call [`reset`](Self::reset).
+    pub fn retain(&self, mut keep: impl FnMut(&mut M::Connection) -> bool) -> usize {
+        let inner = self.inner();
+        let (idle, after) = inner.core.take_idle(inner.now());
+        inner.run(after);
+        let mut ended = 0;
+        // The last taken goes back first, so that the hot end stays hot.
+        for mut held in idle.into_iter().rev() {
+            let kept = contain::call(|| keep(&mut held.entry.connection)).unwrap_or(false);
+            ended += usize::from(!kept);
+            inner.run(inner.core.looked_at(held, kept, inner.now()));
+        }
+        ended
+    }
+
     /// Lends nothing until [`resume`](Self::resume): callers wait, up to their timeouts. Borrowed connections come back as
     /// usual. For a failover, or work on the target, that callers should outwait.
     pub fn suspend(&self) {
@@ -224,11 +327,24 @@ impl<M: Manager> Pool<M> {
         inner.run(inner.core.replenish(inner.now()));
     }
 
-    /// Lends nothing any more, tells all who wait, ends idle connections, and waits until the borrowed ones are back and all are closed, for
-    /// at most `deadline`. Returns how many are still out; they end when they come back.
+    /// Lends nothing any more, tells all who wait, ends idle connections, and waits until the borrowed ones are back and all
+    /// are closed, for at most `deadline`. Returns how many are still out; they end when they come back.
     pub async fn close(&self, deadline: Duration) -> usize {
         let inner = self.inner();
         inner.run(inner.core.close(inner.now()));
+        self.wait_for_returns(deadline).await
+    }
+
+    /// As [`suspend`](Self::suspend), and waits until all borrowed connections are back, for at most `deadline`. Returns how
+    /// many are still out. Idle connections stay open. Afterwards the target may be worked on; [`resume`](Self::resume) lends
+    /// again, and [`reset`](Self::reset) before it throws away what was opened until now.
+    pub async fn drain(&self, deadline: Duration) -> usize {
+        self.suspend();
+        self.wait_for_returns(deadline).await
+    }
+
+    async fn wait_for_returns(&self, deadline: Duration) -> usize {
+        let inner = self.inner();
         let mut alarm = pin!(inner.rt.sleep_until(after(Instant::now(), deadline)));
         loop {
             let mut changed = pin!(inner.changed.notified());

@@ -59,6 +59,8 @@ pub struct Stats {
     pub timeouts: u64,
     /// Callers turned away because [`max_waiters`](crate::PoolBuilder::max_waiters) waited already.
     pub rejected: u64,
+    /// Waiters turned away by [`shed`](crate::PoolBuilder::shed).
+    pub shed: u64,
     /// Connections opened.
     pub opened: u64,
     /// Attempts to open one that failed.
@@ -80,4 +82,16 @@ pub struct Stats {
     pub detached: u64,
     /// Borrows that were longer than [`leak_threshold`](crate::PoolBuilder::leak_threshold) when the pool last looked.
     pub leaks: u64,
+    /// Callers that had to wait while their own task or thread held a connection of this pool; see
+    /// [`warn_nested`](crate::PoolBuilder::warn_nested).
+    pub nested: u64,
+}
+
+impl Stats {
+    /// Somebody got a connection after a wait.
+    pub(crate) fn served(&mut self, waited: Duration) {
+        self.acquired += 1;
+        self.waited += 1;
+        self.wait_time += waited;
+    }
 }

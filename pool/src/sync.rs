@@ -1,11 +1,17 @@
-//! The seam between the standard library and loom: the lock-free shelf and the core take their primitives from here, so
-//! that `--cfg millpond_loom` can run them through every interleaving.
+//! The seam between the standard library, loom and shuttle: the lock-free shelf and the core take their primitives from
+//! here, so that `--cfg millpond_loom` can run them through every interleaving and `--cfg millpond_shuttle` the whole pool
+//! through random ones.
 
-#[cfg(not(millpond_loom))]
+#[cfg(not(any(millpond_loom, millpond_shuttle)))]
 mod imp {
     pub(crate) use parking_lot::Mutex;
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+    pub(crate) use super::cell::UnsafeCell;
+}
+
+#[cfg(not(millpond_loom))]
+mod cell {
     /// A cell whose holder alone may touch it; the holder proves that with an `unsafe` block.
     #[derive(Debug)]
     pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
@@ -23,19 +29,27 @@ mod imp {
     }
 }
 
-#[cfg(millpond_loom)]
+#[cfg(any(millpond_loom, millpond_shuttle))]
 mod imp {
-    pub(crate) use loom::cell::UnsafeCell;
-    use loom::sync::MutexGuard;
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+    #[cfg(millpond_loom)]
+    use loom as model;
+    #[cfg(millpond_shuttle)]
+    use shuttle as model;
 
-    /// `parking_lot`'s face over loom's mutex.
+    #[cfg(millpond_shuttle)]
+    pub(crate) use super::cell::UnsafeCell;
+    #[cfg(millpond_loom)]
+    pub(crate) use loom::cell::UnsafeCell;
+    use model::sync::MutexGuard;
+    pub(crate) use model::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+    /// `parking_lot`'s face over the model's mutex.
     #[derive(Debug)]
-    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+    pub(crate) struct Mutex<T>(model::sync::Mutex<T>);
 
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
+            Self(model::sync::Mutex::new(value))
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {

@@ -1,10 +1,20 @@
 //! Who waits for a connection, in order: a linked list over a slab, so that leaving is O(1) wherever one stands.
 //!
+//! There is one list for each class of priority; within a class who came first is served first. A lower class is not starved:
+//! after [`PATIENCE`] deliveries to others its own first waiter is next.
+//!
 //! A delivery is left in the waiter's own node: the connection itself changes hands, not the right to fetch one. A node
 //! lives until its waiter has taken the delivery or left.
 
 use std::task::Waker;
 use std::thread::Thread;
+
+use crate::clock::Ticks;
+
+/// How many classes of priority there are.
+pub(crate) const CLASSES: usize = 3;
+/// After so many deliveries to higher classes a lower one is next.
+const PATIENCE: u8 = 8;
 
 const NONE: usize = usize::MAX;
 
@@ -41,29 +51,54 @@ pub(crate) struct Ticket(usize);
 enum State<D> {
     Free,
     Waiting(Option<Waiter>),
+    /// Told to look for a connection itself; it still stands in the queue.
+    Nudged(Option<Waiter>),
     Delivered(D),
+}
+
+/// Where in the queue somebody joins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rank {
+    /// 0 is served first; below [`CLASSES`].
+    pub(crate) class: usize,
+    /// Before the others of its class: whoever had a connection that proved dead keeps the rank.
+    pub(crate) front: bool,
+    /// When it came.
+    pub(crate) since: Ticks,
 }
 
 #[derive(Debug)]
 struct Node<D> {
     prev: usize,
     next: usize,
+    rank: Rank,
     state: State<D>,
 }
+
+/// Those of one class, in order.
+#[derive(Clone, Copy, Debug)]
+struct List {
+    head: usize,
+    tail: usize,
+    /// Deliveries to higher classes since the last one here.
+    passed: u8,
+}
+
+const EMPTY: List = List { head: NONE, tail: NONE, passed: 0 };
 
 /// The queue. `D` is what is delivered.
 #[derive(Debug)]
 pub(crate) struct Waiters<D> {
     nodes: Vec<Node<D>>,
     free: Vec<usize>,
-    head: usize,
-    tail: usize,
+    lists: [List; CLASSES],
     len: usize,
+    nudged: usize,
 }
 
 impl<D> Waiters<D> {
     pub(crate) fn new() -> Self {
-        Self { nodes: Vec::new(), free: Vec::new(), head: NONE, tail: NONE, len: 0 }
+        Self { nodes: Vec::new(), free: Vec::new(), lists: [EMPTY; CLASSES], len: 0, nudged: 0 }
     }
 
     /// Those who wait and have no delivery yet.
@@ -75,9 +110,14 @@ impl<D> Waiters<D> {
         self.len == 0
     }
 
-    /// Joins at the end, or at the front: whoever had a connection that proved dead keeps the rank.
-    pub(crate) fn join(&mut self, front: bool) -> Ticket {
-        let node = Node { prev: NONE, next: NONE, state: State::Waiting(None) };
+    /// Of those who wait, those who were told to look for themselves and have not looked yet.
+    pub(crate) fn nudged(&self) -> usize {
+        self.nudged
+    }
+
+    /// Joins at the end of a class, or at its front.
+    pub(crate) fn join(&mut self, rank: Rank) -> Ticket {
+        let node = Node { prev: NONE, next: NONE, rank, state: State::Waiting(None) };
         let index = match self.free.pop() {
             Some(index) => {
                 self.nodes[index] = node;
@@ -88,17 +128,20 @@ impl<D> Waiters<D> {
                 self.nodes.len() - 1
             }
         };
-        let (prev, next) = if front { (NONE, self.head) } else { (self.tail, NONE) };
-        self.nodes[index].prev = prev;
-        self.nodes[index].next = next;
+        let list = &mut self.lists[rank.class];
+        let (prev, next) = if rank.front { (NONE, list.head) } else { (list.tail, NONE) };
         if prev == NONE {
-            self.head = index;
-        } else {
-            self.nodes[prev].next = index;
+            list.head = index;
         }
         if next == NONE {
-            self.tail = index;
-        } else {
+            list.tail = index;
+        }
+        self.nodes[index].prev = prev;
+        self.nodes[index].next = next;
+        if prev != NONE {
+            self.nodes[prev].next = index;
+        }
+        if next != NONE {
             self.nodes[next].prev = index;
         }
         self.len += 1;
@@ -107,30 +150,74 @@ impl<D> Waiters<D> {
 
     fn unlink(&mut self, index: usize) {
         let (prev, next) = (self.nodes[index].prev, self.nodes[index].next);
+        let list = &mut self.lists[self.nodes[index].rank.class];
         if prev == NONE {
-            self.head = next;
-        } else {
-            self.nodes[prev].next = next;
+            list.head = next;
         }
         if next == NONE {
-            self.tail = prev;
-        } else {
+            list.tail = prev;
+        }
+        if prev != NONE {
+            self.nodes[prev].next = next;
+        }
+        if next != NONE {
             self.nodes[next].prev = prev;
         }
         self.len -= 1;
     }
 
+    /// The class whose turn it is, if anybody waits.
+    fn turn(&self) -> Option<usize> {
+        let waits = |class: &usize| self.lists[*class].head != NONE;
+        let overlooked = (1..CLASSES).rev().filter(waits).find(|class| self.lists[*class].passed >= PATIENCE);
+        overlooked.or_else(|| (0..CLASSES).find(waits))
+    }
+
+    /// Since when the one whose turn it is has waited.
+    pub(crate) fn since(&self) -> Option<Ticks> {
+        self.turn().map(|class| self.nodes[self.lists[class].head].rank.since)
+    }
+
     /// Delivers to the first who waits, and returns whom to wake. Hands the delivery back if nobody waits.
     pub(crate) fn deliver(&mut self, delivery: D) -> Result<Option<Waiter>, D> {
-        let index = self.head;
-        if index == NONE {
-            return Err(delivery);
-        }
+        let Some(class) = self.turn() else { return Err(delivery) };
+        let index = self.lists[class].head;
         self.unlink(index);
+        self.lists[class].passed = 0;
+        for list in &mut self.lists[class + 1..] {
+            list.passed = if list.head == NONE { 0 } else { list.passed.saturating_add(1) };
+        }
         match std::mem::replace(&mut self.nodes[index].state, State::Delivered(delivery)) {
             State::Waiting(waiter) => Ok(waiter),
+            State::Nudged(waiter) => {
+                self.nudged -= 1;
+                Ok(waiter)
+            }
             State::Free | State::Delivered(_) => unreachable!("only those who wait are linked"),
         }
+    }
+
+    /// Tells the first who was not told yet to look for itself, and returns whom to wake. False if all were told.
+    pub(crate) fn nudge(&mut self, wake: &mut impl Extend<Waiter>) -> bool {
+        for list in self.lists {
+            let mut index = list.head;
+            while index != NONE {
+                let node = &mut self.nodes[index];
+                if let State::Waiting(waiter) = &mut node.state {
+                    wake.extend(waiter.take());
+                    node.state = State::Nudged(None);
+                    self.nudged += 1;
+                    return true;
+                }
+                index = node.next;
+            }
+        }
+        false
+    }
+
+    /// Whether this one was told to look for itself.
+    pub(crate) fn is_nudged(&self, ticket: Ticket) -> bool {
+        matches!(self.nodes[ticket.0].state, State::Nudged(_))
     }
 
     /// Takes the delivery, which ends the ticket; otherwise stores whom to wake and hands back what is to be dropped after
@@ -150,6 +237,12 @@ impl<D> Waiters<D> {
                 *state = State::Waiting(Some(waiter));
                 Err(before)
             }
+            State::Nudged(before) => {
+                // It has looked.
+                self.nudged -= 1;
+                *state = State::Waiting(Some(waiter));
+                Err(before)
+            }
             State::Free => unreachable!("a ticket is used once"),
         }
     }
@@ -163,7 +256,7 @@ impl<D> Waiters<D> {
         self.free.push(ticket.0);
         match std::mem::replace(state, State::Free) {
             State::Delivered(delivery) => Some(delivery),
-            State::Free | State::Waiting(_) => None,
+            State::Free | State::Waiting(_) | State::Nudged(_) => None,
         }
     }
 
@@ -173,6 +266,11 @@ impl<D> Waiters<D> {
         let left = match state {
             State::Delivered(delivery) => (Some(delivery), None),
             State::Waiting(waiter) => {
+                self.unlink(ticket.0);
+                (None, waiter)
+            }
+            State::Nudged(waiter) => {
+                self.nudged -= 1;
                 self.unlink(ticket.0);
                 (None, waiter)
             }
@@ -186,22 +284,28 @@ impl<D> Waiters<D> {
     pub(crate) fn delivered(&self) -> impl Iterator<Item = &D> {
         self.nodes.iter().filter_map(|node| match &node.state {
             State::Delivered(delivery) => Some(delivery),
-            State::Free | State::Waiting(_) => None,
+            State::Free | State::Waiting(_) | State::Nudged(_) => None,
         })
     }
 
     /// Panics unless the links agree with the count.
     pub(crate) fn check_invariants(&self) {
-        let (mut index, mut prev, mut len) = (self.head, NONE, 0);
-        while index != NONE {
-            let node = &self.nodes[index];
-            assert_eq!(node.prev, prev, "links agree in both directions");
-            assert!(matches!(node.state, State::Waiting(_)), "only those who wait are linked");
-            prev = index;
-            index = node.next;
-            len += 1;
+        let (mut len, mut nudged) = (0, 0);
+        for list in &self.lists {
+            let (mut index, mut prev) = (list.head, NONE);
+            while index != NONE {
+                let node = &self.nodes[index];
+                assert_eq!(node.prev, prev, "links agree in both directions");
+                let told = matches!(node.state, State::Nudged(_));
+                assert!(told || matches!(node.state, State::Waiting(_)), "only those who wait are linked");
+                nudged += usize::from(told);
+                prev = index;
+                index = node.next;
+                len += 1;
+            }
+            assert_eq!(list.tail, prev, "the tail is the last");
         }
-        assert_eq!((self.tail, self.len), (prev, len), "the queue counts what it holds");
+        assert_eq!((self.len, self.nudged), (len, nudged), "the queue counts what it holds");
     }
 }
 
@@ -216,9 +320,9 @@ mod tests {
     #[test]
     fn serves_in_order_and_skips_those_who_left() {
         let mut waiters = Waiters::new();
-        let tickets: Vec<_> = (0..4).map(|_| waiters.join(false)).collect();
+        let tickets: Vec<_> = (0..4).map(|_| waiters.join(Rank::default())).collect();
         assert_eq!(waiters.leave(tickets[1]).0, None);
-        let first = waiters.join(true);
+        let first = waiters.join(Rank { front: true, ..Rank::default() });
         waiters.check_invariants();
         for delivery in 0..4 {
             waiters.deliver(delivery).unwrap();
@@ -231,5 +335,34 @@ mod tests {
         assert_eq!(waiters.take(tickets[3], wake_nobody()).unwrap(), 3);
         waiters.check_invariants();
         assert!(waiters.is_empty());
+    }
+
+    #[test]
+    fn higher_classes_come_first_and_lower_ones_are_not_starved() {
+        let mut waiters = Waiters::new();
+        let low = waiters.join(Rank { class: 2, ..Rank::default() });
+        let high: Vec<_> = (0..20).map(|_| waiters.join(Rank::default())).collect();
+        for delivery in 0..9 {
+            waiters.deliver(delivery).unwrap();
+            waiters.check_invariants();
+        }
+        assert_eq!(waiters.take_if_delivered(low), Some(8), "after eight of the others");
+        assert_eq!(waiters.take_if_delivered(high[0]), Some(0));
+        assert_eq!(waiters.take_if_delivered(high[8]), None);
+    }
+
+    #[test]
+    fn the_nudged_keep_their_place() {
+        let mut waiters = Waiters::<u32>::new();
+        let tickets: Vec<_> = (0..3).map(|_| waiters.join(Rank::default())).collect();
+        let mut wake = Vec::new();
+        assert!(waiters.nudge(&mut wake) && waiters.nudge(&mut wake));
+        assert!(waiters.is_nudged(tickets[0]) && waiters.is_nudged(tickets[1]) && waiters.nudged() == 2);
+        assert!(waiters.take(tickets[1], wake_nobody()).is_err());
+        assert_eq!(waiters.nudged(), 1);
+        waiters.check_invariants();
+        waiters.deliver(7).unwrap();
+        assert_eq!((waiters.take(tickets[0], wake_nobody()).unwrap(), waiters.nudged()), (7, 0));
+        waiters.check_invariants();
     }
 }

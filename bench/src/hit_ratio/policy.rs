@@ -44,7 +44,7 @@ impl Simulation {
 
     fn make_room(&mut self) {
         if self.policy.weight() <= self.capacity {
-            self.policy.settle(&self.headers);
+            self.policy.settle_by_kind(&self.headers);
         }
         while self.policy.weight() > self.capacity {
             let Some(evicted) = self.policy.evict_by_kind(&self.headers) else { break };

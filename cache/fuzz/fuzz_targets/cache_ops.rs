@@ -23,8 +23,21 @@ struct Case {
 impl<'a> Arbitrary<'a> for Case {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
         let [weighted, roomy, ttl, tti, listener, stats, bad_hasher, sharded] = u.arbitrary()?;
+        let [constant_hasher, rule, unbounded] = u.arbitrary()?;
         let shards = if sharded { 4 } else { 1 };
-        let config = Config { weighted, roomy, ttl, tti, listener, stats, shards, bad_hasher };
+        let config = Config {
+            weighted,
+            roomy,
+            unbounded,
+            rule,
+            ttl,
+            tti,
+            listener,
+            stats,
+            shards,
+            bad_hasher,
+            constant_hasher,
+        };
         let mut ops = Vec::new();
         while ops.len() < 300 && !u.is_empty() {
             ops.push(op(u)?);
@@ -34,7 +47,7 @@ impl<'a> Arbitrary<'a> for Case {
 }
 
 fn op(u: &mut Unstructured<'_>) -> Result<Op> {
-    let kind = u.int_in_range(0..=16)?;
+    let kind = u.int_in_range(0..=27)?;
     let key = u.int_in_range(0..=KEYS - 1)?;
     let weight = |u: &mut Unstructured<'_>| u.int_in_range(0..=101);
     let ttl = |u: &mut Unstructured<'_>| if u.ratio(1, 8)? { Ok(u64::MAX) } else { u.int_in_range(0..=200) };
@@ -55,6 +68,17 @@ fn op(u: &mut Unstructured<'_>) -> Result<Op> {
         13 => Op::Advance(u.int_in_range(1..=90)?),
         14 => Op::Back(u.int_in_range(1..=50)?),
         15 => Op::Maintain,
+        16 => Op::Resize(u.int_in_range(0..=100)?),
+        17 => Op::SetEnd(key, ttl(u)?),
+        18 => Op::Left(key),
+        19 => Op::RemoveEntry(key),
+        20 => Op::RemoveIf(key % 3),
+        21 => Op::Upsert(key, weight(u)?),
+        22 => Op::ComputeRemove(key),
+        23 => Op::ComputeNothing(key),
+        24 => Op::ComputeError(key),
+        25 => Op::Replace(key, weight(u)?),
+        26 => Op::OrInsert(key, weight(u)?),
         _ => Op::Iterate,
     })
 }

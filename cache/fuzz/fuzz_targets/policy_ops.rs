@@ -7,12 +7,13 @@ use std::collections::HashMap;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use millpond_cache::policy::{Activity, Config, Entries, Header, Policy};
+use millpond_cache::policy::{Activity, Config, Entries, Header, Kind, Policy};
 
 #[derive(Arbitrary, Debug)]
 struct Case {
     capacity: u8,
     weighted: bool,
+    kind: u8,
     /// Keys that share few hashes.
     flooded: bool,
     seed: u64,
@@ -32,6 +33,8 @@ enum Op {
     Evict,
     Capacity(u8),
     Clear,
+    /// Takes one entry out that was cleared.
+    Sweep,
 }
 
 #[derive(Default)]
@@ -84,15 +87,15 @@ impl Engine {
         let slot = self.slot(key);
         match self.held.insert(key, (slot, weight)) {
             Some((old, _)) => {
-                self.policy.replace(&self.headers, &self.activity, old, slot, weight);
+                self.policy.replace_by_kind(&self.headers, &self.activity, old, slot, weight);
                 self.free.push(old);
             }
-            None => self.policy.insert(&self.headers, &self.activity, slot, weight),
+            None => self.policy.insert_by_kind(&self.headers, &self.activity, slot, weight),
         }
         if self.policy.weight() > self.capacity {
             self.make_room();
         } else {
-            self.policy.settle(&self.headers);
+            self.policy.settle_by_kind(&self.headers);
         }
     }
 
@@ -103,7 +106,7 @@ impl Engine {
     }
 
     fn evict(&mut self) -> bool {
-        let Some(evicted) = self.policy.evict(&self.headers) else {
+        let Some(evicted) = self.policy.evict_by_kind(&self.headers) else {
             assert_eq!(self.policy.weight(), 0, "something could have been evicted");
             return false;
         };
@@ -143,8 +146,9 @@ impl Engine {
 
 fuzz_target!(|case: Case| {
     let capacity = u64::from(case.capacity).max(1);
+    let kind = [Kind::TinyLfu, Kind::SizeAware, Kind::Lru][usize::from(case.kind) % 3];
     let mut engine = Engine {
-        policy: Policy::new(Config { capacity, weighted: case.weighted, seed: case.seed }),
+        policy: Policy::new(Config { capacity, weighted: case.weighted, seed: case.seed, kind }),
         activity: Activity::new(),
         headers: Headers::default(),
         free: Vec::new(),
@@ -177,8 +181,13 @@ fuzz_target!(|case: Case| {
                 engine.make_room();
             }
             Op::Clear => {
-                engine.policy.clear();
-                engine.free.extend(engine.held.drain().map(|(_, (slot, _))| slot));
+                engine.policy.clear(&engine.headers);
+                engine.held.clear();
+            }
+            Op::Sweep => {
+                if let Some(slot) = engine.policy.next_cleared(&engine.headers) {
+                    engine.free.push(slot);
+                }
             }
         }
         engine.check();

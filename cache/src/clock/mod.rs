@@ -1,9 +1,11 @@
 //! Time, which only a cache with a time feature ever asks for.
 //!
-//! The built-in clock is coarse: on Linux it is the kernel's tick (1 to 4 ms), read without a system call. Tests inject a
-//! [`ManualClock`].
+//! - [`system`]: the built-in clock. It is coarse: on Linux the kernel's tick (1 to 10 ms), read without a system call.
+//! - [`kept`]: the same, but hits read a word that a thread keeps.
+//! - [`ManualClock`]: what tests inject.
 
-mod coarse;
+pub(crate) mod kept;
+mod system;
 
 use std::fmt;
 use std::sync::Arc;
@@ -79,14 +81,23 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 /// The cache's view of its clock: nanoseconds that are never 0, so that 0 can mean "never" in a deadline.
 pub(crate) enum Ticks {
     Coarse,
+    /// Hits read [`kept::glance`], all others the system's clock.
+    Kept(kept::Lease),
     Custom(Box<dyn Clock>),
 }
 
 impl Ticks {
+    /// Times kept by a thread, if there is one to be had.
+    pub(crate) fn kept() -> Self {
+        kept::Lease::take().map_or(Self::Coarse, Self::Kept)
+    }
+
     #[inline]
     pub(crate) fn now(&self) -> u64 {
         let nanos = match self {
-            Self::Coarse => coarse::now(),
+            // Begins with the machine, and so is far from the end of time.
+            Self::Coarse => return system::coarse() + 1,
+            Self::Kept(_) => return kept::look(),
             Self::Custom(clock) => nanos(clock.now()),
         };
         // Never 0, and never the last: a deadline at the end of time is not reached.
@@ -98,6 +109,7 @@ impl fmt::Debug for Ticks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Coarse => "Coarse",
+            Self::Kept(_) => "Kept",
             Self::Custom(_) => "Custom",
         })
     }

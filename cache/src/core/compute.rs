@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use super::load::Leader;
-use super::write::{Fresh, Life, Removed};
+use super::write::{Fresh, Life};
 use crate::flight::Outcome;
 use crate::reclaim;
 use crate::removal::RemovalCause;
@@ -57,7 +57,7 @@ where
         let hash = self.hash;
         let index = core.shard_index(hash);
         let pin = core.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = core.removed();
         let key = self.key.as_deref().expect("a leader ends once");
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| candidate == key);
         let fits = |weight: u32| u64::from(weight) <= core.budget.max();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use equivalent::Equivalent;
 
-use super::write::{Fresh, Life, Removed};
+use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
 use crate::clock::nanos;
 use crate::expiry::Expiry;
@@ -18,6 +18,15 @@ use crate::store::node::Node;
 use crate::store::times::{FAR, Times};
 use crate::sync::Ordering;
 
+/// A time to live or to idle that is not set: for ever.
+pub(crate) const OFF: u64 = u64::MAX;
+
+/// What must be left of a time to idle so that a hit does not move its end: all but a 64th. 1 where there is none: an end that
+/// is not behind us.
+pub(crate) fn idle_left(time_to_idle: u64) -> u64 {
+    if time_to_idle == OFF { 1 } else { (time_to_idle - time_to_idle / 64).max(1) }
+}
+
 impl<K, V, S> Core<K, V, S> {
     /// A deadline in so many ticks. Beyond the end of time is never.
     fn deadline(&self, now: u64, ticks: u64) -> u64 {
@@ -27,14 +36,14 @@ impl<K, V, S> Core<K, V, S> {
 
     /// The configured time to live, less this entry's part of the jitter.
     fn life(&self, hash: KeyHash, now: u64) -> u64 {
-        if self.jitter == 0.0 {
+        if self.jitter == 0.0 || self.time_to_live == OFF {
             return self.time_to_live;
         }
         // Time and key decide, mixed well: no state that writers would share.
         let bits = Random::new(hash.full() ^ now.rotate_left(32)).next();
         let share = (bits >> 11) as f64 / (1u64 << 53) as f64;
         let less = (self.time_to_live as f64 * self.jitter * share) as u64;
-        self.time_to_live.saturating_sub(less).max(1)
+        self.time_to_live.saturating_sub(less)
     }
 
     /// Lets the user's rule move the deadline of an entry that is being read.
@@ -70,10 +79,11 @@ impl<K: Eq, V, S> Core<K, V, S> {
     /// When an entry ends that is written now.
     #[inline]
     pub(crate) fn ends(&self, hash: KeyHash, key: &K, value: &V, life: Life) -> Ends {
-        let configured = self.time_to_live != 0
-            || self.time_to_idle != 0
+        let configured = self.time_to_live != OFF
+            || self.time_to_idle != OFF
             || self.expiry.is_some()
-            || self.freshness.negative.is_some();
+            || self.freshness.negative.is_some()
+            || self.freshness.refresh.is_some();
         if !configured && matches!(life, Life::Configured) {
             return Ends::default();
         }
@@ -91,11 +101,11 @@ impl<K: Eq, V, S> Core<K, V, S> {
         let deadline = match (life, &self.expiry) {
             (Life::Ticks(ticks), _) => self.deadline(now, ticks),
             (Life::Configured, Some(expiry)) => self.deadline_by_rule(&**expiry, hash, (key, value), now),
-            (Life::Configured, None) if self.time_to_live == 0 => 0,
             (Life::Configured, None) => self.deadline(now, self.life(hash, now)),
         };
-        let idle = if self.time_to_idle == 0 { 0 } else { now.checked_add(self.time_to_idle).unwrap_or(0) };
-        Ends { deadline, idle }
+        let idle = now.checked_add(self.time_to_idle).unwrap_or(0);
+        let due = self.freshness.refresh.as_ref().map_or(0, |refresh| refresh.next(now));
+        Ends { deadline, idle, due, cost: 0 }
     }
 
     fn deadline_by_rule(
@@ -150,7 +160,7 @@ where
         let hash = self.hash(key);
         let index = self.shard_index(hash);
         let pin = self.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = self.removed();
         let mut locked = self.shards[index].lock();
         let spot = locked
             .find(hash.part(), |candidate| key.equivalent(candidate))

@@ -21,3 +21,12 @@ impl<K, V, S> Deref for Held<'_, K, V, S> {
         }
     }
 }
+
+impl<K, V, S> Clone for Held<'_, K, V, S> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Borrowed(core) => Self::Borrowed(core),
+            Self::Owned(core) => Self::Owned(Arc::clone(core)),
+        }
+    }
+}

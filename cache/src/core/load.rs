@@ -15,13 +15,15 @@ use equivalent::Equivalent;
 use hashbrown::HashTable;
 
 use super::held::Held;
-use super::write::{Fresh, Life, Removed};
+use super::tags::Claim;
+use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
+use crate::counter::Counter;
 use crate::flight::{Flight, Outcome};
-use crate::reclaim;
+use crate::notifications::Note;
+use crate::reclaim::{self, Pinned};
 use crate::removal::RemovalCause;
-use crate::stats::Counter;
-use crate::store::locked::{Ends, Locked, Spot};
+use crate::store::locked::{Aftermath, Ends, Locked, Spot};
 use crate::sync::Mutex;
 
 /// The loads and computes in flight of one shard.
@@ -97,7 +99,7 @@ impl<K, V> Flights<K, V> {
     }
 
     /// Joins the flight of this key or starts one. The caller holds the shard's lock.
-    fn board(&self, hash: KeyHash, key: K) -> Boarded<K, V>
+    pub(super) fn board(&self, hash: KeyHash, key: K, is_refresh: bool) -> Boarded<K, V>
     where
         K: Eq,
     {
@@ -106,11 +108,19 @@ impl<K, V> Flights<K, V> {
             return (Arc::clone(&found.flight), Err(key));
         }
         let key = Arc::new(key);
-        let flight = Arc::new(Flight::new());
+        let flight = Arc::new(Flight::new(is_refresh));
         let in_flight = InFlight { hash: hash.full(), key: Arc::clone(&key), flight: Arc::clone(&flight) };
         table.insert_unique(hash.full(), in_flight, |in_flight| in_flight.hash);
         self.count.store(table.len(), Ordering::Relaxed);
         (flight, Ok(key))
+    }
+
+    /// Whether the value of this key is being refreshed.
+    pub(crate) fn is_refreshing<Q: Equivalent<K> + ?Sized>(&self, hash: KeyHash, key: &Q) -> bool {
+        let table = self.table.lock();
+        table
+            .find(hash.full(), |in_flight| key.equivalent(&in_flight.key))
+            .is_some_and(|in_flight| in_flight.flight.is_refresh())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -127,7 +137,7 @@ impl<K, V> Flights<K, V> {
 }
 
 /// A flight, and the leader's handle to the key, or the key of one who joined.
-type Boarded<K, V> = (Arc<Flight<V>>, Result<Arc<K>, K>);
+pub(super) type Boarded<K, V> = (Arc<Flight<V>>, Result<Arc<K>, K>);
 
 /// The flight to wait for, and the key handed back.
 pub(crate) type Joined<K, V> = (Arc<Flight<V>>, K);
@@ -148,9 +158,14 @@ pub(crate) struct Leader<'c, K: Hash + Eq, V, S: BuildHasher> {
     pub(super) hash: KeyHash,
     pub(super) key: Option<Arc<K>>,
     pub(super) flight: Arc<Flight<V>>,
-    began: Option<Instant>,
+    pub(super) began: Option<Instant>,
+    is_counted: bool,
+    /// The cell of the value that it refreshes, if it does.
+    pub(super) renews: Option<u32>,
     /// Whether right and duty went to another leader.
     is_handed_over: bool,
+    /// The tags of what will be stored, if any.
+    pub(super) claim: Option<Claim>,
 }
 
 impl<K, V, S> Core<K, V, S>
@@ -171,7 +186,7 @@ where
             drop(locked);
             return Boarding::Hit(node.value.clone());
         }
-        let boarded = self.flights[index].board(hash, key);
+        let boarded = self.flights[index].board(hash, key, false);
         drop(locked);
         match self.lead(hash, boarded) {
             Err((flight, key)) => Boarding::Wait(flight, key),
@@ -184,36 +199,49 @@ where
         let hash = self.hash(&key);
         let index = self.shard_index(hash);
         let locked = self.shards[index].lock();
-        let boarded = self.flights[index].board(hash, key);
+        let boarded = self.flights[index].board(hash, key, false);
         drop(locked);
         self.lead(hash, boarded)
     }
 
     /// When a load began, if anybody wants to know.
     pub(crate) fn begin(&self) -> Option<Instant> {
-        self.counters.as_ref().map(|_| Instant::now())
+        (self.counters.is_some() || self.freshness.measures()).then(Instant::now)
     }
 
     /// Counts a load that ended.
     pub(crate) fn count_load(&self, counter: Counter, began: Option<Instant>) {
         if let (Some(counters), Some(began)) = (&self.counters, began) {
-            counters.count(counter, 1);
-            counters.count(Counter::LoadNanos, u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            counters.count_load(counter, began.elapsed());
         }
     }
 
-    fn lead(&self, hash: KeyHash, boarded: Boarded<K, V>) -> Result<Leader<'_, K, V, S>, Joined<K, V>> {
+    pub(super) fn lead(
+        &self,
+        hash: KeyHash,
+        boarded: Boarded<K, V>,
+    ) -> Result<Leader<'_, K, V, S>, Joined<K, V>> {
         match boarded {
             (flight, Err(key)) => Err((flight, key)),
             (flight, Ok(key)) => {
                 let core = Held::Borrowed(self);
-                Ok(Leader { core, hash, key: Some(key), flight, began: self.begin(), is_handed_over: false })
+                Ok(Leader {
+                    core,
+                    hash,
+                    key: Some(key),
+                    flight,
+                    began: self.begin(),
+                    is_counted: true,
+                    renews: None,
+                    is_handed_over: false,
+                    claim: None,
+                })
             }
         }
     }
 }
 
-impl<K, V, S> Leader<'_, K, V, S>
+impl<'c, K, V, S> Leader<'c, K, V, S>
 where
     K: Hash + Eq,
     V: Clone,
@@ -221,8 +249,18 @@ where
 {
     /// Stores the value unless a write overtook the load, and answers those who wait.
     pub(crate) fn loaded(self, value: V, life: Life) -> V {
+        let (value, landed, ()) = self.land(value, life, ());
+        landed.conclude();
+        value
+    }
+
+    /// As [`loaded`](Self::loaded), and leaves reports and drops to the caller. If user code panics, what is `beside` it is
+    /// dropped before the value, whose drop may load a key.
+    pub(crate) fn land<R>(self, value: V, life: Life, beside: R) -> (V, Landed<'c, K, V, S>, R) {
         // Dropped after the leader, if what they are asked for panics: their drops may load the key.
         let stored;
+        let mut left = None;
+        let beside = beside;
         let mut leader = self;
         let core = &*leader.core;
         leader.count(Counter::LoadSuccesses);
@@ -231,16 +269,16 @@ where
         // the flight; the key stays with it until then, so that leaving the table never drops one under the lock.
         let weight = core.weigh(key, &value);
         stored = value.clone();
-        let ends = core.ends(leader.hash, key, &value, life);
+        let ends = Ends { cost: leader.cost(), ..core.ends(leader.hash, key, &value, life) };
         if u64::from(weight) > core.budget.max() {
             leader.refuse(&stored);
         } else {
-            leader.store(stored, weight, ends);
+            left = Some(leader.store(stored, weight, ends));
         }
         // Out of the table, so nobody joins any more, and each who joined has a handle.
         let awaited = Arc::strong_count(&leader.flight) > 1;
         leader.flight.complete(if awaited { Outcome::Loaded(value.clone()) } else { Outcome::Abandoned });
-        value
+        (value, Landed { core: leader.core.clone(), left }, beside)
     }
 
     /// A value heavier than the whole cache: as for a write, the old value goes and the new one is reported.
@@ -249,7 +287,7 @@ where
         let core = &*self.core;
         let index = core.shard_index(self.hash);
         let pin = core.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = core.removed();
         let key = self.key.as_deref().expect("a leader ends once");
         let mut locked = core.shards[index].lock();
         let own = core.flights[index].take_own(self.hash, &self.flight);
@@ -267,31 +305,34 @@ where
         }
     }
 
-    fn store(&mut self, value: V, weight: u32, ends: Ends) {
+    fn store(&mut self, value: V, weight: u32, ends: Ends) -> Left<K, V> {
         let core = &*self.core;
         let hash = self.hash;
         let index = core.shard_index(hash);
         let pin = core.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = core.removed();
         let key = self.key.as_deref().expect("a leader ends once");
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| candidate == key);
         let mut credit = core.gather(index, u64::from(weight), find);
         let mut locked = core.shards[index].lock();
-        core.expire_some(&mut locked, &mut removed);
         let mut late = None;
-        if core.flights[index].take_own(hash, &self.flight) {
-            let old = find(&locked);
+        let own = core.flights[index].take_own(hash, &self.flight);
+        if own && self.claim.as_ref().is_none_or(Claim::holds) {
+            let old = core.find_old(&mut locked, hash, find, &mut removed);
             // After the last comparison, which may panic: a key must not be dropped here. Ours was the other handle.
             let key = self.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
             let fresh = Fresh { hash, key, value, weight, ends };
-            core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            let linked = core.link(&mut locked, old, fresh, &mut credit, &mut removed);
+            if let (Some(id), Some(claim)) = (linked, &self.claim) {
+                locked.attach_tags(id, claim.tags());
+            }
         } else {
+            core.expire_some(&mut locked, &mut removed);
             late = Some(value);
         }
         let aftermath = locked.finish();
         drop(credit);
-        drop(late);
-        core.conclude(pin, index, &removed, aftermath);
+        Left { pin, index, removed: removed.detach(), aftermath, _late: late }
     }
 
     /// Shares the error with those who wait; nothing is stored.
@@ -315,13 +356,12 @@ where
     }
 
     pub(super) fn count(&self, counter: Counter) {
-        self.core.count_load(counter, self.began);
+        self.core.count_load(counter, self.began.filter(|_| self.is_counted));
     }
 }
 
 impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
     /// The same with a handle of its own, for work that may outlive the caller.
-    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only work in the background needs it"))]
     pub(crate) fn detach(mut self, core: Arc<Core<K, V, S>>) -> Leader<'static, K, V, S> {
         self.is_handed_over = true;
         Leader {
@@ -330,12 +370,22 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
             key: self.key.take(),
             flight: Arc::clone(&self.flight),
             began: self.began,
+            is_counted: self.is_counted,
+            renews: self.renews.take(),
             is_handed_over: false,
+            claim: self.claim.take(),
+        }
+    }
+
+    /// What this load stores will carry tags. Before its loader runs.
+    pub(crate) fn claim(&mut self, tags: &[Arc<str>]) {
+        if !tags.is_empty() {
+            self.claim = Some(Claim::new(&self.core.tag_loads, tags));
         }
     }
 
     /// A handle to the flight, to wait for its end.
-    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only work in the background needs it"))]
+    #[cfg(feature = "tokio")]
     pub(crate) fn flight_handle(&self) -> Arc<Flight<V>> {
         Arc::clone(&self.flight)
     }
@@ -357,7 +407,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
 
     /// Leaves it to the caller to count the load, which is one for many keys.
     pub(crate) fn uncounted(mut self) -> Self {
-        self.began = None;
+        self.is_counted = false;
         self
     }
 
@@ -375,9 +425,48 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
     }
 }
 
+/// What a load that was stored leaves to be done.
+struct Left<K, V> {
+    pin: Option<Pinned>,
+    index: usize,
+    removed: Vec<Note>,
+    aftermath: Aftermath<K, V>,
+    /// A value that came too late.
+    _late: Option<V>,
+}
+
+/// Reports and drops that a load has brought about.
+#[must_use = "reports are lost without `conclude`"]
+pub(crate) struct Landed<'c, K, V, S> {
+    core: Held<'c, K, V, S>,
+    left: Option<Left<K, V>>,
+}
+
+impl<K, V, S> Landed<'_, K, V, S> {
+    /// Runs listeners and drops of the user's.
+    pub(crate) fn conclude(mut self) {
+        if let Some(Left { pin, index, removed, aftermath, _late }) = self.left.take() {
+            self.core.conclude(pin, index, &self.core.removed_before(removed), aftermath);
+        }
+    }
+}
+
+impl<K, V, S> Drop for Landed<'_, K, V, S> {
+    fn drop(&mut self) {
+        // Somebody panicked before us: at least nobody shall wait for the reports.
+        if let Some(left) = self.left.take() {
+            drop(self.core.removed_before(left.removed));
+        }
+    }
+}
+
 impl<K: Hash + Eq, V, S: BuildHasher> Drop for Leader<'_, K, V, S> {
     fn drop(&mut self) {
-        if !self.is_handed_over && self.flight.outcome().is_none() {
+        if self.is_handed_over {
+            return;
+        }
+        self.put_off();
+        if self.flight.outcome().is_none() {
             self.depart();
             self.flight.complete(Outcome::Abandoned);
         }

@@ -1,7 +1,8 @@
-//! Housekeeping without a thread: expiry, reclamation, clearing, and the check of all invariants.
+//! Housekeeping without a thread: expiry, reclamation, and the check of all invariants.
 
 use super::Core;
-use super::write::Removed;
+
+use crate::notifications::Removed;
 use crate::reclaim;
 use crate::removal::RemovalCause;
 use crate::store::locked::Locked;
@@ -41,6 +42,7 @@ impl<K, V, S> Core<K, V, S> {
         let weight = u64::from(locked.weight_of(id));
         locked.expire(id);
         self.budget.give(weight);
+        self.count_weight(RemovalCause::Expired, weight);
         self.note(removed, id, RemovalCause::Expired);
     }
 
@@ -48,7 +50,7 @@ impl<K, V, S> Core<K, V, S> {
     fn expire_all(&self, index: usize) {
         loop {
             let pin = self.pin_if_watched();
-            let mut removed = Removed::new();
+            let mut removed = self.removed();
             let mut locked = self.shards[index].lock();
             let mut done = true;
             if locked.timed() {
@@ -71,7 +73,7 @@ impl<K, V, S> Core<K, V, S> {
         let ids = self.shards[index].lock().ids();
         for portion in ids.chunks(STEPS_PER_LOCK) {
             let pin = self.pin_if_watched();
-            let mut removed = Removed::new();
+            let mut removed = self.removed();
             let mut locked = self.shards[index].lock();
             let now = self.ticks.now();
             for &id in portion {
@@ -86,6 +88,7 @@ impl<K, V, S> Core<K, V, S> {
 
     /// Removes all expired entries and drops all removed ones that no pin protects.
     pub(crate) fn run_pending_tasks(&self) {
+        self.sweep_all();
         let shortened = self.shortened.swap(false, Ordering::Relaxed);
         for index in 0..self.shards.len() {
             self.expire_all(index);
@@ -110,25 +113,6 @@ impl<K, V, S> Core<K, V, S> {
         }
     }
 
-    /// Removes every entry, and keeps loads in flight from storing theirs.
-    pub(crate) fn clear(&self) {
-        for (index, shard) in self.shards.iter().enumerate() {
-            let pin = self.pin_if_watched();
-            let mut removed = Removed::new();
-            let mut locked = shard.lock();
-            self.flights[index].detach_all();
-            for id in locked.ids() {
-                let expired = self.expired(&locked, id);
-                self.unlink(&mut locked, id);
-                if self.watched() {
-                    removed.push((id, if expired { RemovalCause::Expired } else { RemovalCause::Explicit }));
-                }
-            }
-            let aftermath = locked.finish();
-            self.conclude(pin, index, &removed, aftermath);
-        }
-    }
-
     /// Removes the live entries that `is_doomed` picks, and returns how many. It is asked without a lock, under a pin; what
     /// was written since it was asked stays.
     pub(crate) fn remove_if(&self, mut is_doomed: impl FnMut(&K, &V) -> bool) -> u64 {
@@ -144,7 +128,7 @@ impl<K, V, S> Core<K, V, S> {
             let doomed: Vec<_> =
                 nodes.into_iter().filter(|(_, node)| is_doomed(&node.key, &node.value)).collect();
             for some in doomed.chunks(REMOVED_TOGETHER) {
-                let mut removed = Removed::new();
+                let mut removed = self.removed();
                 let mut locked = shard.lock();
                 for &(id, node) in some {
                     // Our pin keeps the cell from being filled anew: what is found in it is the entry that was judged.
@@ -161,15 +145,23 @@ impl<K, V, S> Core<K, V, S> {
                 let aftermath = locked.finish();
                 self.report(&pin, index, &removed);
                 Self::bury(None, aftermath);
+                self.wait_for_receiver(&removed);
             }
         }
         count
     }
 
+    /// The weight of what is not cleared.
+    pub(crate) fn weighted_size(&self) -> u64 {
+        // In this order: what is taken out in between is counted, and never more than the bound.
+        let used = self.budget.used();
+        used.saturating_sub(self.waiting.weight())
+    }
+
     pub(crate) fn entry_count(&self) -> u64 {
         if self.weigher.is_none() {
             // Each entry weighs 1, and the budget is exact.
-            return self.budget.used();
+            return self.weighted_size();
         }
         self.shards.iter().map(|shard| shard.entries() as u64).sum()
     }
@@ -177,12 +169,15 @@ impl<K, V, S> Core<K, V, S> {
     /// Panics unless every shard is consistent and the budget is the sum of what they hold. Takes one lock after the
     /// other: call it while nobody writes.
     pub(crate) fn check_invariants(&self) {
-        let mut held = 0;
+        let (mut held, mut waiting) = (0, (0, 0));
         for shard in self.shards.iter() {
             let locked = shard.lock();
             locked.check_invariants();
-            held += locked.weight();
+            let (entries, weight) = locked.cleared();
+            held += locked.weight() + weight;
+            waiting = (waiting.0 + entries as u64, waiting.1 + weight);
         }
+        assert_eq!(waiting, self.waiting.sums(), "what waits is counted");
         assert_eq!(held, self.budget.used(), "the budget is the sum of the shards");
         assert!(held <= self.budget.max(), "the bound holds");
         for flights in &self.flights {

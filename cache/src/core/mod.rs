@@ -7,37 +7,55 @@
 //! - [`expire`]: when entries end.
 //! - [`maintain`]: removal of the expired, reclamation, invariants.
 //! - [`janitors`]: what ends with the cache.
+//! - [`clear`]: everything at once.
+//! - [`resize`]: another bound at run time.
 //! - [`load`]: one load per key at a time; [`held`]: for longer than the call that began it.
+//! - [`renew`]: values that are loaded again before they end.
 //! - [`stale`]: old values for loads that fail.
+//! - [`view`]: what the policy thinks of the entries.
+//! - [`tags`](self::tags): entries removed together.
+//! - `snapshot`: what is saved of entries, and how they are put back.
 //! - [`compute`]: read, decide, write as one step, with the decision outside the lock.
 //!
 //! **Locks.** A shard's lock, then that shard's flights; never two shards at once. Under them runs no user code but
 //! `K: Eq`; hashing, weighing and allocation of the value happen before, listeners and drops after.
 
 pub(crate) mod budget;
+pub(crate) mod clear;
 mod compute;
-mod expire;
+pub(crate) mod expire;
 mod held;
 pub(crate) mod janitors;
 pub(crate) mod load;
 mod maintain;
 mod plain;
 mod read;
+mod renew;
+pub(crate) mod resize;
+#[cfg(feature = "snapshot")]
+pub(crate) mod snapshot;
 mod stale;
+pub(crate) mod tags;
+mod view;
 pub(crate) mod write;
 
 use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use budget::Budget;
+use clear::Waiting;
 use janitors::Janitors;
 use load::Flights;
+use tags::TagLoads;
 
 use crate::clock::Ticks;
+use crate::counters::Counters;
 use crate::expiry::Expiry;
 use crate::freshness::Freshness;
 use crate::listener::Listener;
-use crate::stats::Counters;
+use crate::notifications::Outbox;
+use crate::policy::Marks;
 use crate::store::shards::Shards;
 
 /// Decides what an entry weighs.
@@ -49,19 +67,28 @@ pub(crate) struct Core<K, V, S> {
     pub(crate) shards: Shards<K, V>,
     pub(crate) flights: Box<[Flights<K, V>]>,
     pub(crate) budget: Budget,
+    /// What was cleared and still has its room.
+    pub(crate) waiting: Waiting,
+    pub(crate) tag_loads: Arc<TagLoads>,
     pub(crate) weigher: Option<Weigher<K, V>>,
     pub(crate) listener: Option<Listener<K, V>>,
+    /// Where removals go that somebody receives.
+    pub(crate) outbox: Option<Box<dyn Outbox<K, V>>>,
     pub(crate) counters: Option<Counters>,
     pub(crate) ticks: Ticks,
-    /// Ticks; 0 = off.
+    /// Ticks, or [`OFF`](expire::OFF).
     pub(crate) time_to_live: u64,
     pub(crate) time_to_idle: u64,
+    /// What must be left of an idle time so that a hit need not move its end.
+    pub(crate) idle_left: u64,
+    /// How hits mark entries, for those that come after.
+    pub(crate) marks: Marks,
     /// The part of the time to live that chance may take away; 0 = none.
     pub(crate) jitter: f64,
     /// The user's rule. With one, every entry has a deadline, [`FAR`](crate::store::times::FAR) if it never ends, so that each hit
     /// asks the rule.
     pub(crate) expiry: Option<Box<dyn Expiry<K, V>>>,
-    pub(crate) freshness: Freshness<V>,
+    pub(crate) freshness: Freshness<K, V>,
     /// Whether a read has shortened a life: its timer is too late then.
     pub(crate) shortened: AtomicBool,
     pub(crate) name: Option<Box<str>>,

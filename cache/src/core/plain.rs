@@ -5,10 +5,10 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use super::write::{Fresh, Removed};
+use super::write::Fresh;
 use super::{Core, KeyHash};
 use crate::store::locked::{Ends, Locked};
-use crate::store::swap::Swap;
+use crate::store::swap::Peek;
 
 impl<K, V, S> Core<K, V, S>
 where
@@ -20,14 +20,20 @@ where
     pub(super) fn insert_plain(&self, hash: KeyHash, key: K, value: V) {
         let index = self.shard_index(hash);
         let mut locked = self.shards.of(index).lock();
-        if self.flights[index].any() {
+        if self.flights[index].any() || self.waiting.any() {
             drop(locked);
             return self.insert_general(hash, key, value);
         }
-        match locked.swap(hash.part(), key, value) {
-            Swap::Done => {}
-            Swap::Absent(key, value) => self.add_plain(locked, hash, key, value),
-            Swap::Unsure(key, value) => {
+        // Key and value stay with us while keys are compared: they must not be dropped under the lock if that panics.
+        match locked.peek(hash.part(), &key) {
+            Peek::Held(link, old) => {
+                if let Err((key, value)) = locked.swap(link, old, key, value) {
+                    drop(locked);
+                    self.insert_general(hash, key, value);
+                }
+            }
+            Peek::Absent => self.add_plain(locked, hash, key, value),
+            Peek::Unsure => {
                 drop(locked);
                 self.insert_general(hash, key, value);
             }
@@ -43,7 +49,6 @@ where
             drop(locked);
             return self.insert_general(hash, key, value);
         }
-        locked.prefetch(hash.part());
         let id = locked.admit::<true>(hash.part(), key, value, 1, Ends::default());
         let mut stays = true;
         if self.budget.try_take(1) {
@@ -60,7 +65,7 @@ where
             locked.publish(hash.part(), id);
         }
         let aftermath = locked.finish();
-        self.conclude(None, index, &Removed::new(), aftermath);
+        self.conclude(None, index, &self.removed(), aftermath);
     }
 
     #[cold]

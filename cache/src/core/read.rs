@@ -4,10 +4,14 @@ use std::hash::{BuildHasher, Hash};
 
 use equivalent::Equivalent;
 
+use super::expire::OFF;
+use super::renew::refresh_after_read;
 use super::{Core, KeyHash};
+use crate::clock::kept;
+use crate::counter::Counter;
 use crate::reclaim::Pinned;
-use crate::stats::Counter;
 use crate::store::shard::{Found, Shard, Unseen};
+use crate::store::times::{Renewal, Times};
 
 impl<K, V, S: BuildHasher> Core<K, V, S> {
     /// A live entry, counted as a hit or a miss.
@@ -19,35 +23,75 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         let hash = self.hash(key);
         let shard = self.shards.of(hash.shard());
         // The common case, and what is called besides is called last: so it needs few registers and no stack.
-        match shard.glance(pin, hash.part(), |candidate| key.equivalent(candidate)) {
-            Ok(found) if found.node.header.is_settled() => Some(&found.node.value),
-            Ok(found) if found.node.header.is_counted() => {
-                if let Some(counters) = &self.counters {
-                    counters.add(pin.stripe(), Counter::Hits, 1);
-                }
-                Some(&found.node.value)
-            }
-            Ok(found) => self.get_found(pin, shard, found),
-            Err(Unseen::Absent) => self.get_nothing(pin),
-            Err(Unseen::Elsewhere) => self.get_elsewhere(pin, hash, key),
+        let found = match shard.glance(pin, hash.part(), |candidate| key.equivalent(candidate)) {
+            Ok(found) => found,
+            Err(Unseen::Absent) => return self.get_nothing(pin),
+            Err(Unseen::Elsewhere) => return self.get_elsewhere(pin, hash, key),
+        };
+        if found.node.header.mark().is_settled() {
+            return Some(&found.node.value);
         }
+        // Read again, so that the compiler does not merge the questions and ask the rare ones first.
+        let mark = found.node.header.mark();
+        if mark.is_counted() {
+            self.count_hit(pin);
+            return Some(&found.node.value);
+        }
+        if mark.is_ending() && Self::lives_on(pin, shard, found) {
+            return Some(&found.node.value);
+        }
+        self.get_found(pin, shard, found)
+    }
+
+    /// Whether an entry is alive by the time that a thread keeps, and its end need not be moved. Only where marks say that it is all
+    /// that a hit must know.
+    #[inline(always)]
+    fn lives_on(pin: &Pinned, shard: &Shard<K, V>, found: Found<'_, K, V>) -> bool {
+        // Now and then a reader looks for itself, whatever becomes of the thread.
+        if pin.number() % kept::EVERY == 0 {
+            return false;
+        }
+        shard.quiet(found).is_some_and(|quiet| quiet.lasts(kept::glance()))
     }
 
     #[inline(never)]
-    fn get_found<'g>(
+    pub(super) fn get_found<'g>(
         &'g self,
         pin: &'g Pinned,
         shard: &'g Shard<K, V>,
         found: Found<'g, K, V>,
     ) -> Option<&'g V> {
-        if shard.timed() && !self.alive_on_read(shard, found, true) {
-            return self.get_nothing(pin);
+        let header = &found.node.header;
+        // Before the end, so that an end that comes in between keeps the entry from being marked: header.rs.
+        let seen = header.seen();
+        if seen.is_touched() && !shard.ordered() {
+            if let Some(quiet) = shard.quiet(found) {
+                if quiet.lasts(self.ticks.now()) {
+                    self.count_hit(pin);
+                    return Some(&found.node.value);
+                }
+            }
         }
+        let times = shard.ending(found.id);
+        let renewal = self.freshness.refresh.as_ref().and_then(|_| shard.renewal(found.id));
+        let endless = times.is_none() && renewal.is_none();
+        if !endless {
+            let now = self.ticks.now();
+            if times.is_some_and(|times| times.expired(now)) {
+                return self.get_nothing(pin);
+            }
+            self.move_end_on_read(shard, (times, renewal), found, now);
+        }
+        self.count_hit(pin);
+        shard.touch(found, seen, self.marks, endless);
+        Some(&found.node.value)
+    }
+
+    #[inline]
+    fn count_hit(&self, pin: &Pinned) {
         if let Some(counters) = &self.counters {
             counters.add(pin.stripe(), Counter::Hits, 1);
         }
-        shard.touch(found.id, &found.node.header, self.counters.is_some());
-        Some(&found.node.value)
     }
 
     #[inline(never)]
@@ -63,7 +107,7 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
     }
 
     #[inline]
-    fn get_nothing<'g>(&self, pin: &Pinned) -> Option<&'g V> {
+    pub(super) fn get_nothing<'g>(&self, pin: &Pinned) -> Option<&'g V> {
         if let Some(counters) = &self.counters {
             counters.add(pin.stripe(), Counter::Misses, 1);
         }
@@ -80,25 +124,34 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         let shard = self.shards.of(hash.shard());
         shard
             .find(pin, hash.part(), |candidate| key.equivalent(candidate))
-            .is_some_and(|found| !shard.timed() || self.alive_on_read(shard, found, false))
+            .is_some_and(|found| shard.ending(found.id).is_none_or(|times| !times.expired(self.ticks.now())))
     }
 
-    /// Whether the entry lives now; a use moves its idle deadline if it has one.
+    /// A use moves the idle end, the rule may move the deadline, and what is due is loaded again.
     #[inline]
-    fn alive_on_read(&self, shard: &Shard<K, V>, found: Found<'_, K, V>, is_use: bool) -> bool {
-        let Some(times) = shard.times(found.id) else { return true };
-        let now = self.ticks.now();
-        if times.expired(now) {
-            return false;
-        }
-        if is_use {
-            if self.time_to_idle != 0 {
-                times.extend_idle(now.saturating_add(self.time_to_idle), self.time_to_idle / 64);
+    fn move_end_on_read(
+        &self,
+        shard: &Shard<K, V>,
+        (times, renewal): (Option<&Times>, Option<&Renewal>),
+        found: Found<'_, K, V>,
+        now: u64,
+    ) {
+        if let Some(times) = times {
+            if self.time_to_idle != OFF && !times.idles_at_least(now, self.idle_left) {
+                times.extend_idle(now.saturating_add(self.time_to_idle));
             }
             if let Some(expiry) = &self.expiry {
                 self.ask_after_read(&**expiry, times, found.node, now);
             }
         }
-        true
+        let refresh = self.freshness.refresh.as_ref();
+        if let Some(refresh) = refresh {
+            refresh_after_read(refresh, shard, found, now);
+        }
+        // A rule is asked by each hit, and so is chance where refreshes may come early.
+        let asked = self.expiry.is_some() || refresh.is_some_and(|refresh| refresh.beta > 0.0);
+        if let (false, Some(quiet), Some(times)) = (asked, shard.quiet(found), shard.times(found.id)) {
+            quiet.set(times, self.idle_left, renewal);
+        }
     }
 }

@@ -4,11 +4,10 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use super::load::Leader;
-use super::write::Removed;
+use crate::counter::Counter;
 use crate::flight::Outcome;
 use crate::reclaim;
 use crate::removal::RemovalCause;
-use crate::stats::Counter;
 
 impl<K, V, S> Leader<'_, K, V, S>
 where
@@ -53,7 +52,7 @@ where
         let (hash, key) = (self.hash, self.key());
         let index = core.shard_index(hash);
         let pin = core.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = core.removed();
         let mut locked = core.shards[index].lock();
         if core.flights[index].take_own(hash, &self.flight) {
             let old = locked.find(hash.part(), |candidate| candidate == key);

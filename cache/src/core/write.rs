@@ -4,15 +4,17 @@
 //! give it; lock; link; evict; unlock; tell the listener; drop what no reader can see any more.
 
 use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
 
 use equivalent::Equivalent;
 
 use super::budget::Budget;
 use super::{Core, KeyHash};
+use crate::counter::Counter;
+use crate::notifications::{Note, Removed};
 use crate::reclaim::{self, Pinned};
 use crate::rejected::Rejected;
 use crate::removal::RemovalCause;
-use crate::stats::Counter;
 use crate::store::locked::{Aftermath, Ends, Locked, Spot};
 
 /// How long an entry lives.
@@ -23,9 +25,6 @@ pub(crate) enum Life {
     /// This many ticks, whatever the cache's time to live is.
     Ticks(u64),
 }
-
-/// Entries unlinked by a write, to be reported after its lock is released.
-pub(crate) type Removed = Vec<(u32, RemovalCause)>;
 
 /// An entry ready to be linked: all user code that it needs has run.
 #[derive(Debug)]
@@ -41,7 +40,7 @@ pub(crate) struct Fresh<K, V> {
 #[derive(Debug)]
 pub(crate) struct Credit<'b> {
     budget: &'b Budget,
-    amount: u64,
+    pub(super) amount: u64,
 }
 
 /// An entry for which room is made.
@@ -80,22 +79,30 @@ impl Drop for Credit<'_> {
 impl<K, V, S> Core<K, V, S> {
     /// Whether anybody wants to know of removed entries.
     pub(crate) fn watched(&self) -> bool {
-        self.listener.is_some() || self.counters.is_some()
+        self.listener.is_some() || self.counters.is_some() || self.outbox.is_some()
     }
 
     pub(crate) fn note(&self, removed: &mut Removed, id: u32, cause: RemovalCause) {
         if self.watched() {
-            removed.push((id, cause));
+            removed.push(id, cause);
         }
     }
 
     /// Notes an entry that was taken for its room. If it was dead already, that is what it died of.
-    fn note_evicted(&self, locked: &Locked<'_, K, V>, removed: &mut Removed, id: u32) {
+    pub(super) fn note_evicted(&self, locked: &Locked<'_, K, V>, removed: &mut Removed, id: u32) {
         if self.watched() {
-            removed.push((
-                id,
-                if self.expired(locked, id) { RemovalCause::Expired } else { RemovalCause::Size },
-            ));
+            let cause = if self.expired(locked, id) { RemovalCause::Expired } else { RemovalCause::Size };
+            self.count_weight(cause, u64::from(locked.weight_of(id)));
+            removed.push(id, cause);
+        }
+    }
+
+    /// Counts the weight of an entry that leaves by itself; the entry is counted when it is reported.
+    pub(super) fn count_weight(&self, cause: RemovalCause, weight: u64) {
+        if let Some(counters) = &self.counters {
+            let counter =
+                if cause == RemovalCause::Size { Counter::EvictedWeight } else { Counter::ExpiredWeight };
+            counters.count(counter, weight);
         }
     }
 
@@ -108,6 +115,7 @@ impl<K, V, S> Core<K, V, S> {
         weight: u64,
         find: impl Fn(&Locked<'_, K, V>) -> Option<Spot>,
     ) -> Credit<'_> {
+        self.sweep_for(own, weight);
         if self.shards.len() > 1 && self.short(own, weight) > 0 {
             return self.gather_slow(own, weight, find);
         }
@@ -165,14 +173,23 @@ impl<K, V, S> Core<K, V, S> {
                 }
                 let pin = self.pin_if_watched();
                 let mut locked = shard.lock();
-                let mut removed = Removed::new();
+                let mut removed = self.removed();
                 while credit.amount < short && !(above_share && locked.weight() <= shard.share()) {
                     let Some(id) = locked.evict::<false>(None) else { break };
                     credit.amount += u64::from(locked.weight_of(id));
                     self.note_evicted(&locked, &mut removed, id);
                 }
                 let aftermath = locked.finish();
+                // No room is held while user code runs, which might wait for somebody who waits for that room.
+                let held = std::mem::take(&mut credit.amount);
+                let runs_user_code = self.watched() || !aftermath.dead.is_empty();
+                if runs_user_code {
+                    self.budget.give(held);
+                }
                 self.conclude(pin, index, &removed, aftermath);
+                if !runs_user_code || self.budget.try_take(held) {
+                    credit.amount = held;
+                }
             }
         }
     }
@@ -199,6 +216,9 @@ impl<K, V, S> Core<K, V, S> {
                 return true;
             }
             evicted = true;
+            if self.take_cleared(locked, credit, removed) {
+                continue;
+            }
             match locked.evict::<false>(newcomer.unlinked()) {
                 Some(victim) => {
                     self.note_evicted(locked, removed, victim);
@@ -220,6 +240,7 @@ impl<K, V, S> Core<K, V, S> {
     }
 
     /// Links an entry under the shard's lock: a new value in the place of the old, or a new entry.
+    /// Returns its cell, unless it had to go at once.
     #[inline]
     pub(crate) fn link(
         &self,
@@ -228,30 +249,49 @@ impl<K, V, S> Core<K, V, S> {
         fresh: Fresh<K, V>,
         credit: &mut Credit<'_>,
         removed: &mut Removed,
-    ) {
+    ) -> Option<u32> {
         let Fresh { hash, key, value, weight, ends } = fresh;
         let Some(old) = old else {
             locked.prefetch(hash.part());
             let id = locked.admit::<false>(hash.part(), key, value, weight, ends);
             let needs = (0, u64::from(weight));
-            if self.make_room(locked, Newcomer::Unlinked(id), needs, credit, removed) {
+            let stays = self.make_room(locked, Newcomer::Unlinked(id), needs, credit, removed);
+            if stays {
                 locked.publish(hash.part(), id);
             }
-            return;
+            return stays.then_some(id);
         };
         let held = u64::from(locked.weight_of(old.id));
         if self.watched() {
             let cause =
                 if self.expired(locked, old.id) { RemovalCause::Expired } else { RemovalCause::Replaced };
-            removed.push((old.id, cause));
+            removed.push(old.id, cause);
         }
         let id = locked.update(old, hash.part(), key, value, weight, ends);
         let weight = u64::from(weight);
         if weight > held {
-            self.make_room(locked, Newcomer::Linked(id), (held, weight - held), credit, removed);
-        } else {
-            credit.amount += held - weight;
+            let needs = (held, weight - held);
+            return self.make_room(locked, Newcomer::Linked(id), needs, credit, removed).then_some(id);
         }
+        credit.amount += held - weight;
+        Some(id)
+    }
+
+    /// Finds the entry of a key, and then removes a few expired ones, of which it may be one. In this order: a comparison of
+    /// keys may panic, and then nothing has changed.
+    pub(super) fn find_old(
+        &self,
+        locked: &mut Locked<'_, K, V>,
+        hash: KeyHash,
+        find: impl Fn(&Locked<'_, K, V>) -> Option<Spot>,
+        removed: &mut Removed<'_>,
+    ) -> Option<Spot> {
+        let old = find(locked);
+        if !locked.timed() {
+            return old;
+        }
+        self.expire_some(locked, removed);
+        old.and_then(|old| locked.spot_of(hash.part(), old.id))
     }
 
     /// Whether a linked entry's time is over.
@@ -278,20 +318,60 @@ impl<K, V, S> Core<K, V, S> {
             self.report(pin, shard, removed);
         }
         Self::bury(pin, aftermath);
+        self.wait_for_receiver(removed);
     }
 
     /// Tells statistics and listener. Never panics.
     pub(super) fn report(&self, pin: &Pinned, shard: usize, removed: &Removed) {
         if let Some(counters) = &self.counters {
-            for &(_, cause) in removed {
+            for &Note { cause, .. } in removed.notes() {
                 counters.add(pin.stripe(), Counter::removal(cause), 1);
             }
         }
-        if let Some(listener) = &self.listener {
-            for &(id, cause) in removed {
-                let node = self.shards[shard].unlinked_node(pin, id);
-                listener.call(&node.key, &node.value, cause, self.counters.as_ref());
+        if self.listener.is_some() || self.outbox.is_some() {
+            for &note in removed.notes() {
+                let node = self.shards[shard].unlinked_node(pin, note.id);
+                self.tell(&node.key, &node.value, note);
             }
+        }
+        removed.set_reported();
+    }
+
+    /// Tells the listener, and fills the event's place.
+    fn tell(&self, key: &K, value: &V, note: Note) {
+        if let (Some(outbox), Some(place)) = (&self.outbox, note.place) {
+            if !outbox.fill(place, key, value, note.cause) {
+                self.count_listener_panic();
+            }
+        }
+        if let Some(listener) = &self.listener {
+            listener.call(key, value, note.cause, self.counters.as_ref());
+        }
+    }
+
+    #[cold]
+    fn count_listener_panic(&self) {
+        if let Some(counters) = &self.counters {
+            counters.count(Counter::ListenerPanics, 1);
+        }
+    }
+
+    /// Entries that a call removes. Before its lock.
+    #[inline]
+    pub(crate) fn removed(&self) -> Removed<'_> {
+        Removed::new(self.outbox.as_ref().map(|outbox| outbox.order()))
+    }
+
+    /// The same with what was noted before and detached.
+    pub(super) fn removed_before(&self, notes: Vec<Note>) -> Removed<'_> {
+        Removed::attach(self.outbox.as_ref().map(|outbox| outbox.order()), notes)
+    }
+
+    /// Where the queue of events is too long and writers are to wait for that: waits.
+    #[inline]
+    pub(super) fn wait_for_receiver(&self, removed: &Removed<'_>) {
+        if let (Some(outbox), false) = (&self.outbox, removed.notes().is_empty()) {
+            outbox.wait();
         }
     }
 
@@ -310,10 +390,10 @@ impl<K, V, S> Core<K, V, S> {
     pub(crate) fn report_refused(&self, key: &K, value: &V) {
         if let Some(counters) = &self.counters {
             counters.count(Counter::removal(RemovalCause::Size), 1);
+            counters.count(Counter::Rejected, 1);
         }
-        if let Some(listener) = &self.listener {
-            listener.call(key, value, RemovalCause::Size, self.counters.as_ref());
-        }
+        let place = self.outbox.as_ref().and_then(|outbox| outbox.keep());
+        self.tell(key, value, Note { id: 0, cause: RemovalCause::Size, place });
     }
 
     /// Unlinks an entry and gives its room back.
@@ -355,6 +435,10 @@ where
 
     /// Inserts or replaces, whatever the cache has to do for it.
     pub(super) fn insert_fresh(&self, fresh: Fresh<K, V>) {
+        self.insert_fresh_tagged(fresh, &[]);
+    }
+
+    pub(super) fn insert_fresh_tagged(&self, fresh: Fresh<K, V>, tags: &[Arc<str>]) {
         if u64::from(fresh.weight) > self.budget.max() {
             self.refuse(fresh);
             return;
@@ -362,15 +446,17 @@ where
         let hash = fresh.hash;
         let index = self.shard_index(hash);
         let pin = self.pin_if_watched();
-        let mut removed = Removed::new();
+        let mut removed = self.removed();
         // Before the lock: this may evict in other shards.
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| *candidate == fresh.key);
         let mut credit = self.gather(index, u64::from(fresh.weight), find);
         let mut locked = self.shards.of(index).lock();
         self.flights[index].detach(hash, &fresh.key);
-        self.expire_some(&mut locked, &mut removed);
-        let old = find(&locked);
-        self.link(&mut locked, old, fresh, &mut credit, &mut removed);
+        let old = self.find_old(&mut locked, hash, find, &mut removed);
+        let linked = self.link(&mut locked, old, fresh, &mut credit, &mut removed);
+        if let (Some(id), false) = (linked, tags.is_empty()) {
+            locked.attach_tags(id, tags);
+        }
         let aftermath = locked.finish();
         drop(credit);
         self.conclude(pin, index, &removed, aftermath);
@@ -397,7 +483,7 @@ where
         let hash = self.hash(key);
         let index = self.shard_index(hash);
         let pin = reclaim::pin();
-        let mut removed = Removed::new();
+        let mut removed = self.removed();
         let mut locked = self.shards[index].lock();
         self.flights[index].detach(hash, key);
         let spot = locked.find(hash.part(), |candidate| key.equivalent(candidate));
@@ -415,6 +501,7 @@ where
         self.report(&pin, index, &removed);
         let taken = taken.map(|node| take(&node.key, &node.value));
         Self::bury(Some(pin), aftermath);
+        self.wait_for_receiver(&removed);
         taken
     }
 }

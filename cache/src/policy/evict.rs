@@ -29,28 +29,47 @@ impl Policy {
             // Another shard takes room from this one, which never filled.
             self.start();
         }
-        let candidate = self.candidate(entries);
-        let victim = self.victim(entries);
-        let evicted = match (candidate, victim) {
+        if self.is_restless(entries) {
+            self.candidate(entries);
+            self.victim(entries);
+        }
+        let candidate = self.lists.list(Region::Window).head();
+        let victim = self.main();
+        let is_rejected = match (candidate, victim) {
             (None, None) => return None,
-            (Some(_), None) => self.reject(entries),
-            (None, Some(region)) => self.expel(entries, region),
-            (Some(candidate), Some(region)) => {
-                let victim = self.lists.list(region).head()?;
-                if self.wins(entries.header(candidate), entries.header(victim)) {
-                    let victim = self.expel(entries, region);
-                    if self.lists.list(Region::Window).weight() > self.quota.window() {
-                        self.shift(entries, Region::Window, Region::Probation);
-                        self.look_ahead(entries, Region::Window);
-                    }
-                    victim
-                } else {
-                    self.reject(entries)
-                }
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (Some(candidate), Some((_, victim))) => {
+                !self.wins(entries.header(candidate), entries.header(victim))
             }
+        };
+        let evicted = if is_rejected {
+            self.reject(entries)
+        } else {
+            let evicted = self.expel(entries, victim?.0);
+            if self.lists.list(Region::Window).weight() > self.quota.window() {
+                self.shift(entries, Region::Window, Region::Probation);
+                self.look_ahead(entries, Region::Window);
+            }
+            evicted
         };
         self.overflow(entries);
         Some(evicted)
+    }
+
+    /// Whether a hand has to move before the duel: in a scan, none has.
+    #[inline]
+    fn is_restless<E: Entries + ?Sized>(&self, entries: &E) -> bool {
+        let is_still =
+            |region| self.lists.list(region).head().is_some_and(|head| !entries.header(head).referenced());
+        !(is_still(Region::Window) && is_still(Region::Probation)) || self.excess().is_some()
+    }
+
+    /// The queue of main whose head is the next victim, and that.
+    #[inline]
+    fn main(&self) -> Option<(Region, u32)> {
+        let of = |region| Some((region, self.lists.list(region).head()?));
+        of(Region::Probation).or_else(|| of(Region::Protected))
     }
 
     /// Asks for the memory that an eviction will visit when the new head of this queue is in question. Its header was asked
@@ -81,7 +100,7 @@ impl Policy {
     }
 
     /// The head of the window, once those used since they came there have gone to its tail.
-    #[inline]
+    #[inline(never)]
     pub(super) fn candidate<E: Entries + ?Sized>(&mut self, entries: &E) -> Option<u32> {
         for _ in 0..HAND {
             let header = entries.header(self.lists.list(Region::Window).head()?);
@@ -95,7 +114,7 @@ impl Policy {
     }
 
     /// The queue of main whose head is the next victim, once those used on probation have been promoted.
-    #[inline]
+    #[inline(never)]
     pub(super) fn victim<E: Entries + ?Sized>(&mut self, entries: &E) -> Option<Region> {
         for _ in 0..HAND {
             let Some(slot) = self.lists.list(Region::Probation).head() else { break };

@@ -19,12 +19,72 @@ use super::region::Region;
 
 /// A reference bit that is set.
 const TOUCHED: u8 = 1;
+/// The same, in an entry whose hits have only to look at the time: it ends, and nobody counts.
+const ENDING: u8 = 2;
 /// The same, in an entry whose hits are of no interest to anybody else: it can't expire, and nobody counts.
-const SETTLED: u8 = 2;
+const SETTLED: u8 = 3;
 /// The same, but that hits are counted.
-const COUNTED: u8 = 3;
+const COUNTED: u8 = 4;
 /// Not a reference: was given an end after it was shown to readers, so it is never settled again.
-const WATCHED: u8 = 4;
+const WATCHED: u8 = 8;
+
+/// How a hit marks an entry, so that those after it have less to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Marks {
+    endless: u8,
+    ending: u8,
+}
+
+impl Marks {
+    /// `counted`: hits are counted. `glanced`: hits on entries that end have only to look at the time.
+    #[must_use]
+    pub fn new(counted: bool, glanced: bool) -> Self {
+        Self {
+            endless: if counted { COUNTED } else { SETTLED },
+            ending: if glanced { ENDING } else { TOUCHED },
+        }
+    }
+}
+
+/// An entry's mark as a hit found it, before it looked for the entry's end.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen(u8);
+
+impl Seen {
+    /// Whether a hit need not touch it, and what hits before have found out of its end still holds.
+    #[inline]
+    #[must_use]
+    pub fn is_touched(self) -> bool {
+        (TOUCHED..WATCHED).contains(&self.0)
+    }
+}
+
+/// An entry's mark.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark(u8);
+
+impl Mark {
+    /// Whether a hit has nothing to record.
+    #[inline]
+    #[must_use]
+    pub fn is_settled(self) -> bool {
+        self.0 == SETTLED
+    }
+
+    /// Whether a hit has only to be counted.
+    #[inline]
+    #[must_use]
+    pub fn is_counted(self) -> bool {
+        self.0 == COUNTED
+    }
+
+    /// Whether a hit has only to look at the time.
+    #[inline]
+    #[must_use]
+    pub fn is_ending(self) -> bool {
+        self.0 == ENDING
+    }
+}
 
 /// What the policy keeps in an entry. All zero is a valid header.
 #[derive(Debug)]
@@ -61,14 +121,23 @@ impl Header {
         self.touch_as(self.referenced.load(Relaxed), TOUCHED, activity);
     }
 
-    /// As [`touch`](Self::touch), and if `endless` says that the entry can't expire, notes that until the policy looks again,
-    /// hits have nothing to record, but in the statistics if they are `counted`.
+    /// To be asked before a hit looks for the entry's end.
     #[inline]
-    pub fn settle(&self, counted: bool, activity: &Activity, endless: impl FnOnce() -> bool) {
-        let held = self.referenced.load(Acquire);
-        let settles = held & WATCHED == 0 && endless();
-        let settled = if counted { COUNTED } else { SETTLED };
-        self.touch_as(held, if settles { settled } else { TOUCHED }, activity);
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        Seen(self.referenced.load(Acquire))
+    }
+
+    /// As [`touch`](Self::touch), and until the policy looks again, hits have less to do: what `marks` say for an entry that
+    /// ends or is `endless`, as it was found after `seen`.
+    #[inline]
+    pub fn settle(&self, Seen(held): Seen, marks: Marks, endless: bool, activity: &Activity) {
+        let mark = match endless {
+            _ if held & WATCHED != 0 => TOUCHED,
+            true => marks.endless,
+            false => marks.ending,
+        };
+        self.touch_as(held, mark, activity);
     }
 
     #[inline]
@@ -90,18 +159,11 @@ impl Header {
         let _before = self.referenced.fetch_update(AcqRel, Relaxed, watched);
     }
 
-    /// Whether a hit has nothing to record.
+    /// What hits before have found out.
     #[inline]
     #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.referenced.load(Relaxed) == SETTLED
-    }
-
-    /// Whether a hit has only to be counted.
-    #[inline]
-    #[must_use]
-    pub fn is_counted(&self) -> bool {
-        self.referenced.load(Relaxed) == COUNTED
+    pub fn mark(&self) -> Mark {
+        Mark(self.referenced.load(Relaxed))
     }
 
     #[cold]
@@ -200,22 +262,26 @@ mod tests {
     #[test]
     fn what_is_watched_never_settles() {
         let activity = Activity::new();
-        let header = Header::new(7);
-        header.settle(false, &activity, || true);
-        assert!(header.is_settled());
-        header.watch();
-        assert!(!header.is_settled() && header.referenced());
-        // A hit that has looked for an end just before there was one.
-        let late = Header::new(7);
-        late.settle(false, &activity, || {
+        for endless in [true, false] {
+            let marks = Marks::new(false, true);
+            let marked = |header: &Header| header.mark().is_settled() || header.mark().is_ending();
+            let header = Header::new(7);
+            header.settle(header.seen(), marks, endless, &activity);
+            assert!(header.mark().is_settled() == endless && header.mark().is_ending() != endless);
+            header.watch();
+            assert!(!marked(&header) && header.referenced());
+            // A hit that has looked for an end just before there was one.
+            let late = Header::new(7);
+            let seen = late.seen();
             late.watch();
-            true
-        });
-        for header in [header, late] {
-            for _ in 0..2 {
-                header.settle(false, &activity, || true);
-                assert!(!header.is_settled() && header.referenced());
-                assert!(header.take_reference() && !header.take_reference());
+            late.settle(seen, marks, endless, &activity);
+            assert!(!marked(&late) && !late.referenced(), "part of the next hit");
+            for header in [header, late] {
+                for _ in 0..2 {
+                    header.settle(header.seen(), marks, endless, &activity);
+                    assert!(!marked(&header) && header.referenced());
+                    assert!(header.take_reference() && !header.take_reference());
+                }
             }
         }
     }

@@ -48,6 +48,8 @@ impl List {
 #[derive(Debug)]
 pub(super) struct Lists {
     lists: [List; Region::COUNT],
+    /// Entries that were cleared and not taken out yet. In none of the sums; linked forwards only.
+    cleared: List,
     /// Entries in all queues, and their weight.
     len: usize,
     weight: u64,
@@ -57,7 +59,13 @@ pub(super) struct Lists {
 
 impl Lists {
     pub(super) fn new(weighted: bool) -> Self {
-        Self { lists: [List::EMPTY; Region::COUNT], len: 0, weight: 0, weights: weighted.then(Chunked::new) }
+        Self {
+            lists: [List::EMPTY; Region::COUNT],
+            cleared: List::EMPTY,
+            len: 0,
+            weight: 0,
+            weights: weighted.then(Chunked::new),
+        }
     }
 
     #[inline]
@@ -250,9 +258,47 @@ impl Lists {
         self.weight -= weight;
     }
 
-    /// Forgets all entries.
-    pub(super) fn clear(&mut self) {
-        *self = Self::new(self.is_weighted());
+    /// Joins all queues, one behind the other, to the one of those that wait for [`pop_cleared`](Self::pop_cleared).
+    pub(super) fn clear<E: Entries + ?Sized>(&mut self, entries: &E) {
+        for region in Region::ALL {
+            let list = std::mem::replace(&mut self.lists[region as usize], List::EMPTY);
+            if list.is_empty() {
+                continue;
+            }
+            if self.cleared.is_empty() {
+                self.cleared.head = list.head;
+            } else {
+                entries.header(self.cleared.tail).set_next(list.head);
+            }
+            self.cleared.tail = list.tail;
+            self.cleared.len += list.len;
+            self.cleared.weight += list.weight;
+        }
+        self.len = 0;
+        self.weight = 0;
+    }
+
+    #[inline]
+    pub(super) fn cleared(&self) -> &List {
+        &self.cleared
+    }
+
+    pub(super) fn each_cleared<E: Entries + ?Sized>(&self, entries: &E) -> impl Iterator<Item = u32> {
+        forwards(entries, self.cleared)
+    }
+
+    /// Takes one of the entries that were cleared.
+    pub(super) fn pop_cleared<E: Entries + ?Sized>(&mut self, entries: &E) -> Option<u32> {
+        let slot = self.cleared.head()?;
+        if slot == self.cleared.tail {
+            self.cleared.head = NONE;
+            self.cleared.tail = NONE;
+        } else {
+            self.cleared.head = entries.header(slot).next();
+        }
+        self.cleared.len -= 1;
+        self.cleared.weight -= u64::from(self.weight_of(slot));
+        Some(slot)
     }
 
     /// From the oldest to the youngest.
@@ -261,16 +307,7 @@ impl Lists {
         entries: &'a E,
         region: Region,
     ) -> impl Iterator<Item = u32> + 'a {
-        let list = self.list(region);
-        let mut next = list.head;
-        std::iter::from_fn(move || {
-            let slot = next;
-            if slot == NONE {
-                return None;
-            }
-            next = if slot == list.tail { NONE } else { entries.header(slot).next() };
-            Some(slot)
-        })
+        forwards(entries, *self.list(region))
     }
 
     /// From the youngest to the oldest.
@@ -317,7 +354,24 @@ impl Lists {
             all_weight += list.weight;
         }
         assert_eq!((all, all_weight), (self.len, self.weight), "the sums over all queues");
+        let waiting = forwards(entries, self.cleared).take(self.cleared.len() + 1);
+        let (len, weight) =
+            waiting.fold((0, 0), |(len, weight), slot| (len + 1, weight + u64::from(self.weight_of(slot))));
+        assert_eq!((len, weight), (self.cleared.len(), self.cleared.weight), "what was cleared and waits");
     }
+}
+
+/// From the oldest to the youngest.
+fn forwards<E: Entries + ?Sized>(entries: &E, list: List) -> impl Iterator<Item = u32> {
+    let mut next = list.head;
+    std::iter::from_fn(move || {
+        let slot = next;
+        if slot == NONE {
+            return None;
+        }
+        next = if slot == list.tail { NONE } else { entries.header(slot).next() };
+        Some(slot)
+    })
 }
 
 #[cfg(test)]

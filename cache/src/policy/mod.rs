@@ -12,11 +12,11 @@
 //!
 //! # Contents
 //! - `Header`: what the policy keeps in an entry; the hit path. `Activity`: what hits report.
-//! - `Policy`: `state` and what the engine calls; `evict`: hands and duels; `resize`: quotas on the move; `check`.
+//! - `Policy`: `state` and what the engine calls; `evict`: hands and duels; `resize`: quotas on the move; `view`, `check`.
 //! - `Entries`: how the policy sees the engine's entries.
 //! - `quota`: the shares of window and main. `region`: where an entry can be.
 //! - `sketch`: how often a key was used. `ghost`: what was evicted lately. `climber`: how large the window should be.
-//! - `kind`: which rule evicts. `av`: admission by weight. `lru`: in the order of use.
+//! - `kind`, `dispatch`: which rule evicts. `av`: admission by weight. `lru`: in the order of use.
 //! - `judged`: what a victim that waits was found to be worth.
 //! - `lists`, `chunked`: intrusive queues by slot. `random`: hash spreading, a coin.
 
@@ -25,6 +25,7 @@ mod av;
 mod check;
 mod chunked;
 mod climber;
+mod dispatch;
 mod entries;
 mod evict;
 mod ghost;
@@ -37,15 +38,21 @@ mod quota;
 mod random;
 mod region;
 mod resize;
+#[cfg(feature = "snapshot")]
+mod restore;
 mod sketch;
 mod state;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use activity::Activity;
 pub(crate) use chunked::Chunked;
 pub use entries::Entries;
-pub use header::Header;
+pub use header::{Header, Mark, Marks, Seen};
 pub use kind::Kind;
 pub(crate) use random::Random;
+#[cfg(feature = "snapshot")]
+pub(crate) use restore::PLACES;
 pub use state::{Config, Policy};
+pub use view::{Held, Parts};

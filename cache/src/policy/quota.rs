@@ -54,6 +54,14 @@ impl Quota {
         (self.first_protected + self.first_window).saturating_sub(self.window)
     }
 
+    /// Gives the window this part of the capacity.
+    #[cfg(feature = "snapshot")]
+    pub(super) fn set_window_share(&mut self, part: f64) {
+        let part = if part.is_finite() { part.clamp(0.0, 1.0) } else { FIRST_WINDOW };
+        self.window = ((self.capacity as f64 * part) as u64).clamp(1, self.capacity);
+        self.due = 0.0;
+    }
+
     pub(super) fn half_window(&self) -> u64 {
         (self.window / 2) >> self.unit
     }

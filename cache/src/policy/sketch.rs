@@ -98,6 +98,16 @@ impl Sketch {
         self.set_sample(entries);
     }
 
+    /// Whether it is too small for so many entries.
+    pub(super) fn is_small_for(&self, entries: u64) -> bool {
+        self.table.as_ref().is_some_and(|table| table.len() < blocks_for(entries))
+    }
+
+    /// Back to the time before the start.
+    pub(super) fn forget(&mut self) {
+        *self = Self { halvings: self.halvings.wrapping_add(1), ..Self::new() };
+    }
+
     fn set_sample(&mut self, entries: u64) {
         self.sample = entries.max(MIN_WORDS).saturating_mul(SAMPLE_FACTOR);
     }
@@ -124,6 +134,18 @@ impl Sketch {
         self.additions += added;
         if self.additions >= self.sample {
             self.age();
+        }
+    }
+
+    /// Sees to it that the estimate is so much, at least. Not a use: no halving comes nearer.
+    #[cfg(feature = "snapshot")]
+    pub(super) fn raise(&mut self, hash: u64, frequency: u64) {
+        let Some(Block(block)) = self.block(hash) else { return };
+        let least = frequency.min(MAX_COUNT);
+        for row in 0..4 {
+            let (word, shift) = position(hash, row);
+            let held = block[word] >> shift & MAX_COUNT;
+            block[word] += least.saturating_sub(held) << shift;
         }
     }
 

@@ -132,11 +132,12 @@ impl Policy {
         self.quota.request(self.climber.decide(activity.take(), shape));
         if self.lists.is_weighted() {
             self.estimate_population();
-            self.sketch.resize(self.population);
             if self.population > self.ghosts.len() as u64 {
                 self.ghosts.start(self.population, self.quota.capacity());
             }
         }
+        // Doubles at most once a time: after a change of capacity it may have some way to go.
+        self.sketch.resize(self.population);
     }
 
     fn estimate_population(&mut self) {
@@ -230,18 +231,53 @@ impl Policy {
         }
     }
 
-    /// Forgets all entries at once, but not what was learned of their keys. The entries' headers are left as they are.
-    pub fn clear(&mut self) {
-        self.lists.clear();
+    /// Forgets all entries at once, but not what was learned of their keys. They keep their slots until
+    /// [`next_cleared`](Self::next_cleared) has named them. O(1).
+    pub fn clear<E: Entries + ?Sized>(&mut self, entries: &E) {
+        self.lists.clear(entries);
         self.owed = 0;
     }
 
-    /// Changes the capacity. Queues follow over the next calls.
+    /// The slot of an entry that was cleared, each of them once. It may be used again.
+    #[inline]
+    pub fn next_cleared<E: Entries + ?Sized>(&mut self, entries: &E) -> Option<u32> {
+        if self.lists.cleared().is_empty() { None } else { self.pop_cleared(entries) }
+    }
+
+    #[inline(never)]
+    fn pop_cleared<E: Entries + ?Sized>(&mut self, entries: &E) -> Option<u32> {
+        let slot = self.lists.pop_cleared(entries)?;
+        let header = entries.header(slot);
+        if header.region() != Region::Pinned {
+            self.harvest(header);
+        }
+        header.set_region(Region::Unlinked);
+        Some(slot)
+    }
+
+    /// Entries that were cleared and not named yet, and their weight.
+    #[must_use]
+    pub fn cleared(&self) -> (usize, u64) {
+        let cleared = self.lists.cleared();
+        (cleared.len(), cleared.weight())
+    }
+
+    /// Their slots.
+    pub fn each_cleared<'a, E: Entries + ?Sized>(&'a self, entries: &'a E) -> impl Iterator<Item = u32> + 'a {
+        self.lists.each_cleared(entries)
+    }
+
+    /// Changes the capacity. Queues follow over the next calls. What was counted is kept unless the sketch is too small now: then
+    /// it begins anew when the cache is half full, as at first. Counters that were shared by too many keys mislead for longer
+    /// than it takes to count again. Ghosts begin anew, because their stamps are in parts of the capacity.
     pub fn set_capacity(&mut self, activity: &Activity, capacity: u64) {
         self.quota.set_capacity(capacity.max(1));
         self.estimate_population();
         activity.set_half_window(self.quota.half_window());
-        if self.sketch.started() {
+        if self.sketch.is_small_for(self.population) {
+            self.sketch.forget();
+            self.ghosts = Ghosts::new();
+        } else if self.sketch.started() {
             self.sketch.resize(self.population);
             self.ghosts.start(self.population, self.quota.capacity());
         }

@@ -15,6 +15,8 @@ struct Engine {
     free: Vec<u32>,
     slots: HashMap<u64, u32>,
     keys: HashMap<u32, u64>,
+    /// Slots of entries that were cleared and not named yet.
+    cleared: HashSet<u32>,
     capacity: u64,
     hash: fn(u64) -> u32,
 }
@@ -45,6 +47,7 @@ impl Engine {
             free: Vec::new(),
             slots: HashMap::new(),
             keys: HashMap::new(),
+            cleared: HashSet::new(),
             capacity,
             hash: mixed,
         }
@@ -139,6 +142,7 @@ enum Op {
     Evict,
     Capacity(u64),
     Clear,
+    Sweep,
 }
 
 fn ops(weights: impl Strategy<Value = u32> + Clone) -> impl Strategy<Value = Vec<Op>> {
@@ -150,6 +154,7 @@ fn ops(weights: impl Strategy<Value = u32> + Clone) -> impl Strategy<Value = Vec
         4 => Just(Op::Evict),
         1 => (1..200u64).prop_map(Op::Capacity),
         1 => Just(Op::Clear),
+        3 => Just(Op::Sweep),
     ];
     prop::collection::vec(op, 0..600)
 }
@@ -187,9 +192,17 @@ fn run(mut engine: Engine, ops: Vec<Op>) {
                 }
             }
             Op::Clear => {
-                engine.policy.clear();
-                engine.free.extend(engine.slots.drain().map(|(_, slot)| slot));
+                engine.policy.clear(&engine.headers);
+                engine.cleared.extend(engine.slots.drain().map(|(_, slot)| slot));
                 engine.keys.clear();
+            }
+            Op::Sweep => {
+                let next = engine.policy.next_cleared(&engine.headers);
+                assert_eq!(next.is_none(), engine.cleared.is_empty());
+                if let Some(slot) = next {
+                    assert!(engine.cleared.remove(&slot), "cleared, and named once");
+                    engine.free.push(slot);
+                }
             }
         }
         engine.check();
@@ -517,4 +530,50 @@ fn the_same_seed_makes_the_same_choices() {
     };
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
+}
+
+#[test]
+fn by_weight_the_uses_of_all_victims_count() {
+    for (uses, stays) in [(3, false), (9, false), (11, true)] {
+        let mut engine = Engine::of_kind(Kind::SizeAware, 1000, true, 1);
+        let used = |engine: &mut Engine, key, times| {
+            let hash = engine.policy.spread.of(mixed(key));
+            for _ in engine.policy.sketch.frequency(hash)..times {
+                engine.policy.sketch.increment(hash);
+            }
+        };
+        for key in 0..100 {
+            engine.insert(key, 10);
+        }
+        (0..100).for_each(|key| used(&mut engine, key, 2));
+        // Its insert is one more use. It would push out five that were used twice each.
+        used(&mut engine, 9999, uses - 1);
+        let evicted = engine.insert(9999, 50);
+        engine.check();
+        assert_eq!(evicted.contains(&9999), !stays, "used {uses} times");
+        assert_eq!(evicted.len(), if stays { 5 } else { 1 });
+    }
+}
+
+#[test]
+fn by_weight_heavy_entries_get_into_main_through_duels_only() {
+    // One key in ten weighs as much as 128 others. Most of the light ones fit, if the heavy ones stay out.
+    let hits = |kind| {
+        let mut engine = Engine::of_kind(kind, 16_000, true, 1);
+        let mut random = Random::new(5);
+        let mut hits = 0;
+        for _ in 0..100_000 {
+            let unit = (random.next() >> 11) as f64 / (1u64 << 53) as f64;
+            let key = (20_000.0 * unit.powi(3)) as u64;
+            let hit = engine.get(key);
+            hits += u32::from(hit);
+            if !hit {
+                engine.insert(key, if mixed(key) % 10 == 0 { 128 } else { 1 });
+            }
+        }
+        engine.check();
+        hits
+    };
+    let (each, all) = (hits(Kind::TinyLfu), hits(Kind::SizeAware));
+    assert!(all > each + 12_000, "of 100000: {each}, by weight {all}");
 }

@@ -213,6 +213,12 @@ impl Pinned {
     pub(crate) fn stripe(&self) -> u32 {
         self.participant.index
     }
+
+    /// Which pin of its thread this is, counted in 16 bits; pins inside another have its number.
+    #[inline]
+    pub(crate) fn number(&self) -> u64 {
+        self.participant.word.load(Ordering::Relaxed) & PERIOD
+    }
 }
 
 impl Drop for Pinned {

@@ -6,12 +6,16 @@
 //! stale id is a failed check where a stale pointer is undefined behaviour.
 //!
 //! Each cell begins with a [`Header`], so that the eviction policy reads entries without knowing their types.
+//!
+//! In a cache whose entries end, behind the cells of a chunk lie what hits on them ask for ([`Quiet`]), then their [`Times`]: from an
+//! entry to its end it is arithmetic.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use super::times::{Quiet, Times};
 use crate::policy::{Entries, Header};
 use crate::prefetch::prefetch;
 
@@ -36,6 +40,8 @@ pub(crate) struct Cells {
     directory: AtomicPtr<AtomicPtr<u8>>,
     shift: u32,
     stride: u32,
+    /// Whether times lie behind the cells of each chunk.
+    dated: bool,
 }
 
 /// The writer's part: which cells are free. Guarded by the shard's lock.
@@ -54,19 +60,19 @@ pub(crate) struct Allocator {
 unsafe impl Send for Allocator {}
 
 impl Cells {
-    /// Cells for values of `layout`, which has its full size.
-    pub(crate) fn new(layout: Layout) -> (Self, Allocator) {
+    /// Cells for values of `layout`, which has its full size; `dated` ones have times from the start.
+    pub(crate) fn new(layout: Layout, dated: bool) -> (Self, Allocator) {
         let shift = chunk_shift(layout.size());
         let cells_per_chunk = 1u32 << shift;
-        let size =
-            layout.size().checked_mul(cells_per_chunk as usize).expect("a chunk fits the address space");
+        let each = layout.size() + if dated { size_of::<Times>() + size_of::<Quiet>() } else { 0 };
+        let size = each.checked_mul(cells_per_chunk as usize).expect("a chunk fits the address space");
         let chunk =
             Layout::from_size_align(size, layout.align().max(64)).expect("a chunk fits the address space");
         let first: Box<[AtomicPtr<u8>]> = (0..FIRST_DIRECTORY).map(|_| AtomicPtr::default()).collect();
         let allocator =
             Allocator { free: Vec::new(), next: 1, directories: vec![first], chunks: Vec::new(), chunk };
         let stride = u32::try_from(layout.size()).expect("an entry is smaller than 4 GiB");
-        let cells = Self { directory: AtomicPtr::default(), shift, stride };
+        let cells = Self { directory: AtomicPtr::default(), shift, stride, dated };
         cells.directory.store(allocator.directories[0].as_ptr().cast_mut(), Ordering::Release);
         (cells, allocator)
     }
@@ -86,6 +92,47 @@ impl Cells {
         // SAFETY: inside the array, which lives as long as the shard.
         let entry = unsafe { &*entry };
         entry.load(Ordering::Acquire).wrapping_add(id as usize * size_of::<T>()).cast()
+    }
+
+    /// When the entry in a cell ends; none if these cells are not dated. `id` and `T` as for [`address`](Self::address).
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    pub(crate) fn times<T>(&self, id: u32) -> Option<&Times> {
+        let after = const { size_of::<Quiet>() << chunk_shift(size_of::<T>()) };
+        // SAFETY: the times begin where the quiet ones end; the address is that of the cell.
+        self.dated.then(|| unsafe { Self::behind::<T, Times>(id, self.address(id), after) })
+    }
+
+    /// Until when hits on the entry in a cell have nothing to do; as [`times`](Self::times).
+    ///
+    /// # Safety
+    /// `cell` came from [`address`](Self::address) with this `id`.
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    pub(crate) unsafe fn quiet<T>(&self, id: u32, cell: *const T) -> Option<&Quiet> {
+        // SAFETY: they begin where the cells end; the rest is the caller's promise.
+        self.dated.then(|| unsafe { Self::behind::<T, Quiet>(id, cell, 0) })
+    }
+
+    /// What belongs to a cell in an array behind the cells of its chunk. From the cell on, so that its address, which a hit has, is
+    /// not computed again.
+    ///
+    /// # Safety
+    /// The cells are dated, `cell` came from [`address`](Self::address) with this `id`, and a chunk's array of `A` begins `after`
+    /// bytes behind its last cell.
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    unsafe fn behind<'c, T, A>(id: u32, cell: *const T, after: usize) -> &'c A {
+        const { assert!(size_of::<T>() >= size_of::<A>()) };
+        let cells = const { 1 << chunk_shift(size_of::<T>()) };
+        let place = id as usize % cells;
+        let begin = cell.wrapping_byte_add(cells * size_of::<T>() + after);
+        let item = begin.wrapping_byte_sub(place * (size_of::<T>() - size_of::<A>())).cast::<A>();
+        // SAFETY: the array has as many items as there are cells in the chunk, and this is item `place`. Cells are four or more, of a
+        // multiple of four bytes (a header's alignment), so 16 divides where they end, and the chunk is aligned to 64. Chunks begin
+        // zeroed, which is valid for both (atomics), live as long as the shard, and these bytes are never used for
+        // anything else.
+        unsafe { &*item }
     }
 }
 

@@ -32,11 +32,14 @@ pub(crate) struct Spot {
     moved: bool,
 }
 
-/// When an entry ends, in ticks: its deadline, and where it is not used. 0 = never.
+/// When an entry ends, in ticks: its deadline, and where it is not used; when it is to be loaded again, and how many
+/// microseconds its load took. 0 = never.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ends {
     pub(crate) deadline: u64,
     pub(crate) idle: u64,
+    pub(crate) due: u64,
+    pub(crate) cost: u32,
 }
 
 /// Entries as the policy sees them while it evicts: with the table, to ask for the bucket of whom it will take.
@@ -178,7 +181,7 @@ impl<'s, K, V> Locked<'s, K, V> {
     }
 
     #[inline]
-    fn fill(&mut self, hash: u32, key: K, value: V, ends: Ends) -> u32 {
+    pub(super) fn fill(&mut self, hash: u32, key: K, value: V, ends: Ends) -> u32 {
         let id = self.take();
         // SAFETY: the cell was just taken, under the lock.
         unsafe { Nodes::write(&self.shard.cells, id, Node { header: Header::new(hash), key, value }) };
@@ -190,9 +193,12 @@ impl<'s, K, V> Locked<'s, K, V> {
 
     /// Into limbo, once it is in no table any more.
     #[inline]
-    fn lay_out(&mut self, id: u32) {
+    pub(super) fn lay_out(&mut self, id: u32) {
         if self.shard.timed() {
             self.cancel(id);
+        }
+        if let Some(tags) = &mut self.state.tags {
+            tags.detach(id);
         }
         let view = self.view();
         self.state.limbo.push(&view, id);
@@ -243,8 +249,22 @@ impl<'s, K, V> Locked<'s, K, V> {
 
     /// Moves an entry to its place as the one used last, in a shard that keeps the order of use.
     pub(super) fn refresh(&mut self, id: u32) {
+        // One that was cleared waits in a queue of its own.
+        if self.has_cleared() && self.spot_of(self.hash_of(id), id).is_none() {
+            return;
+        }
         let view = self.view();
         self.state.policy.refresh(&view, id);
+    }
+
+    /// Where an entry stands that is known by its cell, if it is linked.
+    pub(crate) fn spot_of(&self, hash: u32, id: u32) -> Option<Spot> {
+        let is_it = |candidate| (candidate == id).then_some(());
+        if let Some((place, ())) = self.table().locate(hash, is_it) {
+            return Some(Spot { id, place, moved: false });
+        }
+        let (place, ()) = self.next()?.locate(hash, is_it)?;
+        Some(Spot { id, place, moved: true })
     }
 
     /// Unlinks an entry that is past its time: its last use does not count.
@@ -289,17 +309,29 @@ impl<'s, K, V> Locked<'s, K, V> {
     /// Out of the tables (if it was ever there) and into limbo.
     #[inline]
     fn unlink(&mut self, id: u32) {
+        self.hide(id);
+        self.lay_out(id);
+    }
+
+    /// Out of the tables, if it was ever there.
+    #[inline]
+    pub(super) fn hide(&mut self, id: u32) {
         let hash = self.hash_of(id);
         if !self.table().remove(hash, id) {
             // A newcomer that was rejected is in neither.
             let _linked = self.next().is_some_and(|table| table.remove(hash, id));
         }
-        self.lay_out(id);
     }
 
     #[inline]
     pub(crate) fn weight_of(&self, id: u32) -> u32 {
         self.state.policy.weight_of(id)
+    }
+
+    /// Gives the shard another part of the capacity. Nothing is evicted yet.
+    pub(crate) fn set_share(&mut self, share: u64) {
+        self.shard.share.store(share, Ordering::Relaxed);
+        self.state.policy.set_capacity(&self.shard.activity, share);
     }
 
     /// What the policy holds, in weight.
@@ -466,13 +498,15 @@ impl<'s, K, V> Locked<'s, K, V> {
         assert_eq!(linked, self.state.policy.len(), "every entry is in a table and known to the policy");
         assert_eq!(
             self.state.allocator.in_use(),
-            linked + self.state.limbo.len(),
-            "a cell is linked, in limbo, or free"
+            linked + self.cleared().0 + self.state.limbo.len(),
+            "a cell is linked, cleared, in limbo, or free"
         );
         assert_eq!(self.shard.entries(), linked, "the published load is current");
         assert_eq!(self.shard.weight(), self.state.policy.weight(), "the published weight is current");
         let weight: u64 = self.ids().iter().map(|&id| u64::from(self.weight_of(id))).sum();
         assert_eq!(weight, self.state.policy.weight(), "the weights add up");
         self.check_timers();
+        self.check_cleared();
+        self.check_tags();
     }
 }

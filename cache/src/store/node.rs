@@ -44,11 +44,20 @@ impl<K, V> Nodes<K, V> {
     /// id from the table (so that the cell, if unlinked meanwhile, waits in limbo).
     #[inline]
     pub(crate) unsafe fn get(cells: &Cells, id: u32) -> &Node<K, V> {
-        let node = cells.address::<Node<K, V>>(id);
+        // SAFETY: the caller's promise.
+        unsafe { Self::at(cells.address::<Node<K, V>>(id)) }
+    }
+
+    /// The same by its address.
+    ///
+    /// # Safety
+    /// As for [`get`](Self::get), and `cell` is its address.
+    #[inline]
+    pub(crate) unsafe fn at<'c>(cell: *const Node<K, V>) -> &'c Node<K, V> {
         // SAFETY: the address of a cell is never null; said, so that `Option<&Node>` is not asked for it again.
-        unsafe { std::hint::assert_unchecked(!node.is_null()) };
+        unsafe { std::hint::assert_unchecked(!cell.is_null()) };
         // SAFETY: filled, by the caller's promise; filled cells are only read until they are taken out.
-        unsafe { &*node }
+        unsafe { &*cell }
     }
 
     /// Moves key and value out; the cell is empty afterwards.

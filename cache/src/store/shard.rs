@@ -8,9 +8,10 @@
 //! order, so none is missed on its way. Who finds nothing asks afterwards whether `table` is still the one that was searched and
 //! has no `next`: then the entry was nowhere. A hit asks nothing.
 
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 
 use crossbeam_utils::CachePadded;
 
@@ -18,9 +19,10 @@ use super::cells::{Allocator, Cells};
 use super::limbo::Limbo;
 use super::node::{Node, Nodes};
 use super::table::{FULL, Missed, Table};
-use super::times::{Times, TimesTable};
+use super::tags::Tags;
+use super::times::{Quiet, Renewal, Side, Times};
 use super::wheel::Wheel;
-use crate::policy::{Activity, Config, Header, Kind, Policy};
+use crate::policy::{Activity, Config, Kind, Marks, Policy, Seen};
 use crate::reclaim::Pinned;
 use crate::sync::{AtomicPtr, Mutex, Ordering};
 
@@ -40,9 +42,11 @@ pub(crate) struct Shard<K, V> {
     /// Whether each hit has a place in the order of eviction.
     ordered: bool,
     pub(super) cells: Cells,
-    pub(super) times: OnceLock<Box<TimesTable>>,
+    /// Times of cells that are not dated.
+    pub(super) times: OnceLock<Box<Side<Times>>>,
+    pub(super) renewals: OnceLock<Box<Side<Renewal>>>,
     /// This shard's part of the capacity, in weight.
-    share: u64,
+    pub(super) share: AtomicU64,
     /// How long an entry stays after its end, in ticks.
     pub(super) grace: u64,
     pub(super) activity: Activity,
@@ -55,6 +59,8 @@ pub(crate) struct Shard<K, V> {
 pub(super) struct Load {
     pub(super) entries: AtomicUsize,
     pub(super) weight: AtomicU64,
+    /// How often the shard was emptied at once.
+    pub(super) clears: AtomicU32,
 }
 
 /// All that the shard's lock guards.
@@ -71,6 +77,10 @@ pub(crate) struct State<K, V> {
     pub(super) cursor: usize,
     /// Timers of entries with an end; made with the first of them.
     pub(super) wheel: Option<Box<Wheel>>,
+    /// How many of the entries that wait were cleared at which time, in the order in which they leave; one at least each.
+    pub(super) clearings: VecDeque<(usize, u64)>,
+    /// Made with the first entry that carries a tag.
+    pub(super) tags: Option<Box<Tags>>,
     /// Unsealed cells in limbo at which a write looks after it.
     pub(super) tend_at: u32,
 }
@@ -94,6 +104,8 @@ unsafe impl<K: Send, V: Send> Send for Shard<K, V> {}
 pub(crate) struct Found<'g, K, V> {
     pub(crate) id: u32,
     pub(crate) node: &'g Node<K, V>,
+    // Invariant: the address of the cell `id`, which reaches further than `node` does.
+    cell: *const Node<K, V>,
 }
 
 /// Why a [glance](Shard::glance) found nothing.
@@ -115,10 +127,10 @@ impl<K, V> Copy for Found<'_, K, V> {}
 
 #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
 impl<K, V> Shard<K, V> {
-    /// `share`: this shard's part of the capacity.
-    pub(crate) fn new(share: u64, weighted: bool, seed: u64, kind: Kind) -> Self {
+    /// `share`: this shard's part of the capacity. `dated`: entries end as a rule.
+    pub(crate) fn new(share: u64, weighted: bool, dated: bool, seed: u64, kind: Kind) -> Self {
         let expected = if weighted || share == u64::MAX { 0 } else { share };
-        let (cells, allocator) = Cells::new(Node::<K, V>::LAYOUT);
+        let (cells, allocator) = Cells::new(Node::<K, V>::LAYOUT, dated);
         let table = Box::new(Table::for_entries(first_table(expected)));
         Self {
             table: AtomicPtr::new(Box::into_raw(table)),
@@ -127,7 +139,8 @@ impl<K, V> Shard<K, V> {
             ordered: kind == Kind::Lru,
             cells,
             times: OnceLock::new(),
-            share,
+            renewals: OnceLock::new(),
+            share: AtomicU64::new(share),
             grace: 0,
             activity: Activity::new(),
             load: CachePadded::default(),
@@ -139,6 +152,8 @@ impl<K, V> Shard<K, V> {
                 retired: Vec::new(),
                 cursor: 0,
                 wheel: None,
+                clearings: VecDeque::new(),
+                tags: None,
                 tend_at: 4,
             })),
         }
@@ -150,19 +165,29 @@ impl<K, V> Shard<K, V> {
         self
     }
 
+    /// Lets each entry have a time at which it is to be loaded again.
+    pub(crate) fn renewing(self, renews: bool) -> Self {
+        if renews {
+            self.set_timed();
+        }
+        self
+    }
+
     /// When an entry is to be removed; 0 = never.
     pub(super) fn leaves(&self, end: u64) -> u64 {
         if end == 0 { 0 } else { end.saturating_add(self.grace) }
     }
 
+    #[inline]
     pub(crate) fn share(&self) -> u64 {
-        self.share
+        self.share.load(Ordering::Relaxed)
     }
 
     /// What this shard may keep while others are over their share.
     #[inline]
     pub(crate) fn fair(&self) -> u64 {
-        self.share - self.share / 8
+        let share = self.share();
+        share - share / 8
     }
 
     #[inline]
@@ -173,6 +198,12 @@ impl<K, V> Shard<K, V> {
     #[inline]
     pub(crate) fn weight(&self) -> u64 {
         self.load.weight.load(Ordering::Relaxed)
+    }
+
+    /// How often the shard was emptied at once.
+    #[inline]
+    pub(crate) fn clears(&self) -> u32 {
+        self.load.clears.load(Ordering::Acquire)
     }
 
     /// Whether entries move to a larger table.
@@ -195,7 +226,44 @@ impl<K, V> Shard<K, V> {
     /// Deadlines of a cell, if it has any.
     #[inline]
     pub(crate) fn times(&self, id: u32) -> Option<&Times> {
-        self.times.get()?.get(id)
+        self.cells.times::<Node<K, V>>(id).or_else(|| self.times.get()?.get(id))
+    }
+
+    /// The times of an entry that ends.
+    #[inline]
+    pub(crate) fn ending(&self, id: u32) -> Option<&Times> {
+        if !self.timed() {
+            return None;
+        }
+        self.times(id).filter(|times| times.end() != 0)
+    }
+
+    /// Until when hits on an entry have nothing to do; none if that is not kept here.
+    #[inline]
+    pub(crate) fn quiet(&self, found: Found<'_, K, V>) -> Option<&Quiet> {
+        // SAFETY: the invariant of `Found`, which comes from this shard.
+        unsafe { self.cells.quiet(found.id, found.cell) }
+    }
+
+    /// Has the next hit look at the entry's end.
+    pub(super) fn disquiet(&self, id: u32) {
+        // SAFETY: `cell` is made of `id`.
+        if let Some(quiet) = unsafe { self.cells.quiet::<Node<K, V>>(id, self.cells.address(id)) } {
+            quiet.end();
+        }
+    }
+
+    /// Deadlines of a cell, made if there are none. The caller holds the lock.
+    pub(super) fn times_or_new(&self, id: u32) -> &Times {
+        self.cells
+            .times::<Node<K, V>>(id)
+            .unwrap_or_else(|| self.times.get_or_init(|| Box::new(Side::new())).get_or_create(id))
+    }
+
+    /// When a cell is to be loaded again, if it ever was.
+    #[inline]
+    pub(crate) fn renewal(&self, id: u32) -> Option<&Renewal> {
+        self.renewals.get()?.get(id)
     }
 
     /// An entry that the caller has just unlinked.
@@ -205,23 +273,28 @@ impl<K, V> Shard<K, V> {
         unsafe { Nodes::<K, V>::get(&self.cells, id) }
     }
 
-    /// Records a hit for the policy. If the entry can't expire, further hits need not come here.
+    /// Whether each hit has a place in the order of eviction.
     #[inline]
-    pub(crate) fn touch(&self, id: u32, header: &Header, counted: bool) {
+    pub(crate) fn ordered(&self) -> bool {
+        self.ordered
+    }
+
+    /// Records a hit for the policy, and marks the entry for those that come after.
+    #[inline]
+    pub(crate) fn touch(&self, found: Found<'_, K, V>, seen: Seen, marks: Marks, endless: bool) {
         if self.ordered {
-            return self.touch_in_order(id, header);
+            return self.touch_in_order(found);
         }
-        let ends = || self.timed() && self.times(id).is_some_and(|times| times.end() != 0);
-        header.settle(counted, &self.activity, || !ends());
+        found.node.header.settle(seen, marks, endless, &self.activity);
     }
 
     /// Records a hit where it belongs, or if a writer holds the lock, for the eviction hand to find. Never marks the entry as
     /// settled, so that each hit comes here. The caller's pin keeps the cell from being used again.
     #[cold]
-    fn touch_in_order(&self, id: u32, header: &Header) {
+    fn touch_in_order(&self, found: Found<'_, K, V>) {
         match self.try_lock() {
-            Some(mut locked) => locked.refresh(id),
-            None => header.touch(&self.activity),
+            Some(mut locked) => locked.refresh(found.id),
+            None => found.node.header.touch(&self.activity),
         }
     }
 
@@ -286,9 +359,10 @@ impl<K, V> Shard<K, V> {
     /// The entry of a cell that was read from a table under a pin, if it is the one.
     #[inline]
     fn check<'g>(&'g self, id: u32, is_key: &impl Fn(&K) -> bool) -> Option<Found<'g, K, V>> {
+        let cell = self.cells.address(id);
         // SAFETY: the id was read from a table under a pin, so the cell is filled while the pin lives.
-        let node = unsafe { Nodes::<K, V>::get(&self.cells, id) };
-        is_key(&node.key).then_some(Found { id, node })
+        let node = unsafe { Nodes::<K, V>::at(cell) };
+        is_key(&node.key).then_some(Found { id, node, cell })
     }
 
     /// The lookup while entries move.
@@ -331,6 +405,7 @@ impl<K, V> Drop for Shard<K, V> {
         let view = unsafe { self.cells.view() };
         let mut ids = state.limbo.drain(&view);
         let mut tables = vec![self.table.load(Ordering::Acquire), self.next.load(Ordering::Acquire)];
+        ids.extend(state.policy.each_cleared(&view));
         tables.retain(|table| !table.is_null());
         let live = tables.len();
         tables.extend(state.retired.drain(..).map(|(_, table)| table));

@@ -2,50 +2,65 @@
 
 use super::locked::Locked;
 use super::node::Node;
-use super::table::Missed;
+use super::table::{Link, Missed};
 use crate::policy::{Entries, Header};
 use crate::reclaim;
 use crate::sync::Ordering;
 
-/// How [`Locked::swap`] ended.
+/// What [`Locked::peek`] found.
 #[derive(Debug)]
-pub(crate) enum Swap<K, V> {
-    /// The key has its new value.
-    Done,
+pub(crate) enum Peek<'s> {
+    /// The key's cell, and where it is linked.
+    Held(Link<'s>, u32),
     /// The shard does not hold the key.
-    Absent(K, V),
-    /// The short way does not go there; nothing has changed.
-    Unsure(K, V),
+    Absent,
+    /// The short way does not go there.
+    Unsure,
 }
 
 #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
-impl<K: Eq, V> Locked<'_, K, V> {
-    /// Puts a new value in the place of a key's old one, if nothing stands in the way: all weigh the same, none ends, the table is
-    /// at rest, the key is in its home bucket, and a cell is at hand. Counts as a hit.
+impl<'s, K: Eq, V> Locked<'s, K, V> {
+    /// Looks for a key that has a short way to a new value: none ends, the table is at rest, and the key is in its home bucket.
+    ///
+    /// Apart from [`Locked::swap`], so that a comparison that panics finds key and value with a caller who unlocks first.
     #[inline]
-    pub(crate) fn swap(&mut self, hash: u32, key: K, value: V) -> Swap<K, V> {
-        if self.shard.timed() || !self.shard.next.load(Ordering::Relaxed).is_null() {
-            return Swap::Unsure(key, value);
+    pub(crate) fn peek(&self, hash: u32, key: &K) -> Peek<'s> {
+        let is_growing = !self.shard.next.load(Ordering::Relaxed).is_null();
+        if self.shard.timed() || is_growing || self.state.tags.is_some() {
+            return Peek::Unsure;
         }
-        let table = self.table();
+        match self.table().peek(hash, |id| (self.node(id).key == *key).then_some(id)) {
+            Ok((link, old)) => Peek::Held(link, old),
+            Err(Missed::Last) => Peek::Absent,
+            Err(Missed::Overflowed) => self.look_further(hash, key),
+        }
+    }
+
+    #[cold]
+    fn look_further(&self, hash: u32, key: &K) -> Peek<'s> {
+        match self.find(hash, |candidate| candidate == key) {
+            Some(_) => Peek::Unsure,
+            None => Peek::Absent,
+        }
+    }
+
+    /// Puts a new value in the place of what [`Locked::peek`] just found, if a cell is at hand; else hands key and value back, and
+    /// nothing has changed. All entries weigh the same. Counts as a hit.
+    #[inline]
+    pub(crate) fn swap(&mut self, link: Link<'s>, old: u32, key: K, value: V) -> Result<(), (K, V)> {
         // SAFETY: we hold the lock, and no cell is added below; the cells hold nodes, which begin with a header.
         let cells = unsafe { self.shard.cells.typed::<Node<K, V>>() };
-        let (link, old) = match table.peek(hash, |id| (self.node(id).key == key).then_some(id)) {
-            Ok(hit) => hit,
-            Err(Missed::Last) => return Swap::Absent(key, value),
-            Err(Missed::Overflowed) => return self.look_further(hash, key, value),
-        };
         let state = &mut *self.state;
         // The write that fills a batch looks after limbo, too.
         if state.limbo.unsealed() + 1 >= state.tend_at {
-            return Swap::Unsure(key, value);
+            return Err((key, value));
         }
         let id = match state.allocator.reuse() {
             Some(id) => id,
-            None if Node::<K, V>::NEEDS_DROP => return Swap::Unsure(key, value),
+            None if Node::<K, V>::NEEDS_DROP => return Err((key, value)),
             None => match state.limbo.pop(&cells, reclaim::safe) {
                 Some(id) => id,
-                None => return Swap::Unsure(key, value),
+                None => return Err((key, value)),
             },
         };
         let node = Node { header: Header::successor(cells.header(old)), key, value };
@@ -54,14 +69,6 @@ impl<K: Eq, V> Locked<'_, K, V> {
         state.policy.succeed(&cells, &self.shard.activity, old, id);
         link.replace(id);
         state.limbo.push(&cells, old);
-        Swap::Done
-    }
-
-    #[cold]
-    fn look_further(&self, hash: u32, key: K, value: V) -> Swap<K, V> {
-        match self.find(hash, |candidate| *candidate == key) {
-            Some(_) => Swap::Unsure(key, value),
-            None => Swap::Absent(key, value),
-        }
+        Ok(())
     }
 }

@@ -45,7 +45,7 @@ struct Hit<'b, R> {
 
 /// Where the table holds the number of a cell.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Link<'t>(&'t AtomicU32);
+pub(crate) struct Link<'t>(&'t AtomicU32);
 
 impl Link<'_> {
     /// Puts another cell, whose key has the same hash, in the place of this one. One store for readers. The caller has held the

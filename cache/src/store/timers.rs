@@ -1,7 +1,7 @@
 //! A shard under its lock: deadlines, and the wheel that keeps their order.
 
 use super::locked::{Ends, Locked};
-use super::times::{Times, TimesTable};
+use super::times::{Side, Times};
 use super::wheel::{Step, Wheel};
 use crate::sync::Ordering;
 
@@ -11,14 +11,20 @@ impl<'s, K, V> Locked<'s, K, V> {
     pub(super) fn date(&mut self, id: u32, ends: Ends) {
         let shard = self.shard;
         if ends.deadline != 0 || ends.idle != 0 {
-            let times = shard.times.get_or_init(|| Box::new(TimesTable::new())).get_or_create(id);
+            let times = shard.times_or_new(id);
             times.set(ends.deadline, ends.idle);
+            shard.disquiet(id);
             let wheel = self.state.wheel.get_or_insert_with(|| Box::new(Wheel::new()));
             wheel.schedule(id, shard.leaves(times.end()));
             shard.set_timed();
         } else if let Some(times) = shard.times(id) {
             times.set(0, 0);
+            shard.disquiet(id);
             self.cancel(id);
+        }
+        if ends.due != 0 {
+            let renewals = shard.renewals.get_or_init(|| Box::new(Side::new()));
+            renewals.get_or_create(id).set(ends.due, ends.cost);
         }
     }
 
@@ -28,8 +34,9 @@ impl<'s, K, V> Locked<'s, K, V> {
         if deadline == 0 && shard.times(id).is_none() {
             return;
         }
-        let times = shard.times.get_or_init(|| Box::new(TimesTable::new())).get_or_create(id);
+        let times = shard.times_or_new(id);
         times.deadline.store(deadline, Ordering::Relaxed);
+        shard.disquiet(id);
         let wheel = self.state.wheel.get_or_insert_with(|| Box::new(Wheel::new()));
         match times.end() {
             0 => wheel.cancel(id),
@@ -40,10 +47,22 @@ impl<'s, K, V> Locked<'s, K, V> {
         self.node(id).header.watch();
     }
 
-    /// Whether a cell that was linked once is still there, and dead by now.
-    pub(crate) fn is_overdue(&self, id: u32, now: u64) -> bool {
-        self.state.wheel.as_ref().is_some_and(|wheel| wheel.holds(id))
-            && self.shard.times(id).is_some_and(|times| times.expired(now.saturating_sub(self.shard.grace)))
+    /// Whether a cell that was linked once is still there, and dead by now. If it lives, its timer is set to its end: a
+    /// read that shortened its life left it where it was.
+    pub(crate) fn is_overdue(&mut self, id: u32, now: u64) -> bool {
+        let shard = self.shard;
+        let (Some(wheel), Some(times)) = (&mut self.state.wheel, shard.times(id)) else { return false };
+        if !wheel.holds(id) {
+            return false;
+        }
+        if times.expired(now.saturating_sub(shard.grace)) {
+            return true;
+        }
+        match times.end() {
+            0 => wheel.cancel(id),
+            end => wheel.schedule(id, shard.leaves(end)),
+        }
+        false
     }
 
     #[cold]
@@ -103,7 +122,7 @@ impl<'s, K, V> Locked<'s, K, V> {
             let end = self.shard.times(id).map_or(0, Times::end);
             assert!(end == 0 || wheel.holds(id), "an entry that ends has a timer");
             assert!(
-                end == 0 || !self.node(id).header.is_settled(),
+                end == 0 || !self.node(id).header.mark().is_settled(),
                 "a hit on an entry that ends must look at the clock"
             );
         }

@@ -1,12 +1,13 @@
-//! Deadlines of entries, by cell id, in arrays that exist only for shards where something can expire.
+//! Deadlines of entries, and when they are to be loaded again, by cell id, in arrays that exist only for shards where
+//! something can expire or is refreshed.
 //!
-//! A cache without a time feature never allocates this, so an entry without a deadline costs no byte and a read of it no
-//! clock. The first `insert_with_ttl` into a shard switches it on.
+//! A cache that is built with a time feature keeps them with the cells (cells.rs). One without never allocates them, so an entry
+//! without a deadline costs no byte and a read of it no clock; the first `insert_with_ttl` into a shard makes the table below.
 //!
 //! Two levels, both growing without a copy: segments of doubling size hold chunks of equal size.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Entries a chunk covers.
 const CHUNK: usize = 1024;
@@ -36,11 +37,16 @@ impl Times {
         deadline.wrapping_sub(1).min(idle.wrapping_sub(1)) < now
     }
 
-    /// Moves the idle deadline, if that is worth a store: reads of a hot entry then write nothing.
+    /// Whether so much is left until the idle end; `left` is at least 1.
     #[inline]
-    pub(crate) fn extend_idle(&self, until: u64, tolerance: u64) {
-        let current = self.idle.load(Ordering::Relaxed);
-        if current != 0 && until > current.saturating_add(tolerance) {
+    pub(crate) fn idles_at_least(&self, now: u64, left: u64) -> bool {
+        self.idle.load(Ordering::Relaxed).wrapping_sub(left) >= now
+    }
+
+    /// Moves the idle end back, if there is one.
+    #[inline]
+    pub(crate) fn extend_idle(&self, until: u64) {
+        if self.idle.load(Ordering::Relaxed) != 0 {
             self.idle.store(until, Ordering::Relaxed);
         }
     }
@@ -55,7 +61,14 @@ impl Times {
         self.idle.store(idle, Ordering::Relaxed);
     }
 
+    /// Both ends, 0 = never: the deadline, and where it is not used.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn ends(&self) -> (u64, u64) {
+        (self.deadline.load(Ordering::Relaxed), self.idle.load(Ordering::Relaxed))
+    }
+
     /// The earlier of both ends, 0 = never.
+    #[inline]
     pub(crate) fn end(&self) -> u64 {
         let deadline = self.deadline.load(Ordering::Relaxed);
         let idle = self.idle.load(Ordering::Relaxed);
@@ -63,15 +76,80 @@ impl Times {
     }
 }
 
-type Chunk = OnceLock<Box<[Times]>>;
+/// Until when a hit on an entry has nothing to do, so that hits read one word: not to look at its [`Times`], nor to move them. 0: not
+/// known.
+///
+/// Only for entries whose ends nothing but reads changes once they are shown: the answers of two that race are both right.
+#[derive(Debug, Default)]
+pub(crate) struct Quiet(AtomicU64);
 
-/// The side array of one shard.
-#[derive(Debug)]
-pub(crate) struct TimesTable {
-    segments: [OnceLock<Box<[Chunk]>>; SEGMENTS],
+impl Quiet {
+    /// Whether it lasts at `now`, which is never 0.
+    #[inline]
+    pub(crate) fn lasts(&self, now: u64) -> bool {
+        now <= self.0.load(Ordering::Relaxed)
+    }
+
+    /// Until the deadline, until no more than `left` is left to the idle end, or until it is due to be loaded again.
+    pub(crate) fn set(&self, times: &Times, left: u64, renewal: Option<&Renewal>) {
+        let deadline = times.deadline.load(Ordering::Relaxed).wrapping_sub(1);
+        let idle = times.idle.load(Ordering::Relaxed).wrapping_sub(left);
+        let due = match renewal.map_or(0, |renewal| renewal.due.load(Ordering::Relaxed)) {
+            // It is being loaded, and nobody knows when it is to be loaded again if that fails.
+            FAR => 0,
+            due => due.wrapping_sub(1),
+        };
+        self.0.store(deadline.min(idle).min(due), Ordering::Relaxed);
+    }
+
+    pub(crate) fn end(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
 }
 
-impl TimesTable {
+/// When an entry is to be loaded again, and what is known of its loads.
+#[derive(Debug, Default)]
+pub(crate) struct Renewal {
+    /// In ticks; 0 = never, [`FAR`] while a refresh is under way.
+    pub(crate) due: AtomicU64,
+    /// How long it took to load the value, in microseconds, at most 71 minutes; 0 = nobody knows.
+    pub(crate) cost: AtomicU32,
+    /// Refreshes that failed since the value was written.
+    failures: AtomicU32,
+}
+
+impl Renewal {
+    pub(crate) fn set(&self, due: u64, cost: u32) {
+        self.cost.store(cost, Ordering::Relaxed);
+        self.failures.store(0, Ordering::Relaxed);
+        self.due.store(due, Ordering::Relaxed);
+    }
+
+    /// Begins a refresh; false if the time that was seen has changed.
+    pub(crate) fn begin(&self, due: u64) -> bool {
+        due != FAR && self.due.compare_exchange(due, FAR, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Lets the next refresh wait for what `delay` makes of the number of failures before this one.
+    pub(crate) fn put_off(&self, now: u64, delay: impl FnOnce(u32) -> u64) {
+        let failures = self.failures.load(Ordering::Relaxed);
+        let due = now.saturating_add(delay(failures)).min(FAR - 1);
+        // The cell may hold another entry by now, of which nothing is known here but that it is not under way.
+        if self.due.compare_exchange(FAR, due, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.failures.store(failures.saturating_add(1), Ordering::Relaxed);
+        }
+    }
+}
+
+type Chunk<T> = OnceLock<Box<[T]>>;
+
+/// A side array of one shard.
+#[derive(Debug)]
+pub(crate) struct Side<T> {
+    segments: [OnceLock<Box<[Chunk<T>]>>; SEGMENTS],
+}
+
+impl<T: Default> Side<T> {
     pub(crate) fn new() -> Self {
         Self { segments: [const { OnceLock::new() }; SEGMENTS] }
     }
@@ -83,18 +161,18 @@ impl TimesTable {
         (segment, chunk - (FIRST << segment), id as usize % CHUNK)
     }
 
-    /// The times of an entry; none if nothing was ever stored near it.
+    /// What is kept of an entry; none if nothing was ever stored near it.
     #[inline]
-    pub(crate) fn get(&self, id: u32) -> Option<&Times> {
+    pub(crate) fn get(&self, id: u32) -> Option<&T> {
         let (segment, chunk, offset) = Self::position(id);
         self.segments[segment].get()?[chunk].get()?.get(offset)
     }
 
-    /// The times of an entry, made if missing. Writers only.
-    pub(crate) fn get_or_create(&self, id: u32) -> &Times {
+    /// What is kept of an entry, made if missing. Writers only.
+    pub(crate) fn get_or_create(&self, id: u32) -> &T {
         let (segment, chunk, offset) = Self::position(id);
         let chunks =
             self.segments[segment].get_or_init(|| (0..FIRST << segment).map(|_| Chunk::new()).collect());
-        &chunks[chunk].get_or_init(|| (0..CHUNK).map(|_| Times::default()).collect())[offset]
+        &chunks[chunk].get_or_init(|| (0..CHUNK).map(|_| T::default()).collect())[offset]
     }
 }

@@ -20,7 +20,12 @@ const BITS: u32 = 6;
 const SLOTS: usize = 1 << BITS;
 const LEVELS: usize = 11;
 
-/// Where an entry stands. `bucket` is 1 + level · 64 + slot, 0 for one that is in none.
+/// Bits of [`Link::bucket`] below the era.
+const BUCKET_BITS: u32 = 10;
+const BUCKET: u32 = (1 << BUCKET_BITS) - 1;
+
+/// Where an entry stands. `bucket` is 1 + level · 64 + slot, 0 for one that is in none, and above that the era: a link of
+/// an older one is none.
 #[derive(Clone, Copy, Debug, Default)]
 struct Link {
     older: u32,
@@ -58,6 +63,9 @@ pub(crate) struct Wheel {
     /// The time that has been dealt with. Never goes back but by [`Wheel::rewind`].
     hand: u64,
     len: usize,
+    /// Counts how often all timers were forgotten at once. Comes round after four million times; by then the entries of the
+    /// first are long out of their cells, which takes their links away.
+    era: u32,
 }
 
 impl Wheel {
@@ -69,7 +77,25 @@ impl Wheel {
             levels: 0,
             hand: 0,
             len: 0,
+            era: 0,
         }
+    }
+
+    /// Forgets all timers, whatever their number. An entry that is still there is to be [cancelled](Self::cancel) before its
+    /// cell is used again.
+    pub(crate) fn clear(&mut self) {
+        *self.queues = [Queue::default(); LEVELS * SLOTS];
+        self.occupied = [0; LEVELS];
+        self.levels = 0;
+        self.len = 0;
+        self.era = (self.era + 1) & (u32::MAX >> BUCKET_BITS);
+    }
+
+    /// The slot that an entry stands in.
+    #[inline]
+    fn bucket_of(&self, id: u32) -> Option<usize> {
+        let bucket = self.links.try_get(id)?.bucket;
+        (bucket & BUCKET != 0 && bucket >> BUCKET_BITS == self.era).then(|| (bucket & BUCKET) as usize - 1)
     }
 
     /// Entries with a timer.
@@ -93,8 +119,10 @@ impl Wheel {
     /// Forgets an entry; one that has no timer too.
     #[inline]
     pub(crate) fn cancel(&mut self, id: u32) {
-        if self.links.try_get(id).is_some_and(|link| link.bucket != 0) {
+        if self.bucket_of(id).is_some() {
             self.take(id);
+        } else if self.era != 0 && self.links.try_get(id).is_some() {
+            *self.links.get_mut(id) = Link::default();
         }
     }
 
@@ -168,14 +196,15 @@ impl Wheel {
         } else {
             self.links.get_mut(older).younger = id;
         }
-        *self.links.get_mut(id) = Link { older, younger: 0, bucket: bucket as u32 + 1 };
+        let bucket = self.era << BUCKET_BITS | (bucket as u32 + 1);
+        *self.links.get_mut(id) = Link { older, younger: 0, bucket };
         self.len += 1;
     }
 
     /// Takes an entry that has a timer out of its slot.
     fn take(&mut self, id: u32) {
         let Link { older, younger, bucket } = std::mem::take(self.links.get_mut(id));
-        let bucket = bucket as usize - 1;
+        let bucket = (bucket & BUCKET) as usize - 1;
         if older == 0 {
             self.queues[bucket].oldest = younger;
         } else {
@@ -215,7 +244,7 @@ impl Wheel {
             let (mut older, mut id) = (0, queue.oldest);
             while id != 0 {
                 let link = self.links.try_get(id).expect("a linked entry has a link");
-                assert_eq!(link.bucket as usize, bucket + 1, "an entry knows its slot");
+                assert_eq!(self.bucket_of(id), Some(bucket), "an entry knows its slot");
                 assert_eq!(link.older, older, "links point both ways");
                 let end = end_of(id);
                 assert!(
@@ -235,7 +264,7 @@ impl Wheel {
 
     /// Whether an entry has a timer.
     pub(crate) fn holds(&self, id: u32) -> bool {
-        self.links.try_get(id).is_some_and(|link| link.bucket != 0)
+        self.bucket_of(id).is_some()
     }
 }
 
@@ -293,6 +322,8 @@ mod tests {
         Advance(u64),
         Back(u64),
         Steps(u64, usize),
+        /// Forgets everything; the entries' cells are used again, or not.
+        Clear,
     }
 
     fn spans() -> impl Strategy<Value = u64> {
@@ -311,6 +342,7 @@ mod tests {
             2 => (1u32..40, spans()).prop_map(|(id, span)| Op::Prolong(id, span)),
             4 => (8u32..64, any::<u64>()).prop_map(|(shift, bits)| Op::Advance(bits >> shift)),
             1 => (20u32..64, any::<u64>()).prop_map(|(shift, bits)| Op::Back(bits >> shift)),
+            1 => Just(Op::Clear),
             2 => (8u32..64, any::<u64>(), 1usize..8)
                 .prop_map(|(shift, bits, steps)| Op::Steps(bits >> shift, steps)),
         ]
@@ -354,6 +386,11 @@ mod tests {
                             }
                         }
                         ends.drain(&mut wheel, now);
+                    }
+                    Op::Clear => {
+                        wheel.clear();
+                        prop_assert!(ends.0.keys().all(|&id| !wheel.holds(id)));
+                        ends.0.clear();
                     }
                     Op::Back(span) => now = now.saturating_sub(span).max(1),
                     // Some work only, as by a write.

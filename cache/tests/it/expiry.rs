@@ -187,19 +187,27 @@ fn b11_reused_cells_do_not_inherit_deadlines() {
 
 #[test]
 fn b09_extreme_durations() {
-    for duration in [Duration::ZERO, NANO] {
-        let (cache, clock) = timed(|b| b.time_to_live(duration));
+    for configure in [
+        |b: CacheBuilder<u64, u64>, d| b.time_to_live(d),
+        |b: CacheBuilder<u64, u64>, d| b.time_to_idle(d),
+        |b: CacheBuilder<u64, u64>, d| b.time_to_live(d).time_to_live_jitter(1.0),
+        |b: CacheBuilder<u64, u64>, d| b.time_to_live(d).time_to_idle(d),
+    ] {
+        let (cache, _clock) = timed(|b| configure(b, Duration::ZERO));
         cache.insert(1, 1);
-        if duration.is_zero() {
-            // "Off" would be a surprise: zero lives for the shortest time there is.
-            clock.advance(NANO);
-        }
-        clock.advance(NANO);
-        assert_eq!(cache.get(&1), None, "{duration:?}");
-        let (cache, clock) = timed(|b| b.time_to_idle(duration));
+        assert_eq!(cache.get(&1), None, "dead at once, before the clock moves");
+        cache.insert_with_ttl(1, 1, SECOND);
+        cache.insert(1, 2);
+        assert!(!cache.contains_key(&1) && cache.expires_after(&1).is_none());
+        assert_eq!(cache.get_or_insert_with(1, || 3), 3, "who loads it gets it all the same");
+        assert_eq!(cache.get(&1), None);
+        cache.run_pending_tasks();
+        assert_eq!(cache.entry_count(), 0);
+        cache.check_invariants();
+        let (cache, clock) = timed(|b| configure(b, NANO));
         cache.insert(1, 1);
         clock.advance(NANO);
-        assert_eq!(cache.get(&1), None, "{duration:?}");
+        assert_eq!(cache.get(&1), None);
     }
     let (cache, clock) = timed(|b| b);
     cache.insert_with_ttl(1, 1, Duration::ZERO);

@@ -46,7 +46,7 @@ fn b26_each_cause() {
     cache.invalidate_all();
     let cleared = take();
     assert_eq!(cleared.len(), 2);
-    assert!(cleared.iter().all(|(_, _, cause)| *cause == RemovalCause::Explicit));
+    assert!(cleared.iter().all(|(_, _, cause)| *cause == RemovalCause::Cleared));
 }
 
 #[test]
@@ -114,6 +114,7 @@ fn b26_each_value_exactly_once_under_threads() {
     let counted = |cause| causes.get(&cause).copied().unwrap_or(0);
     assert_eq!(stats.replaced(), counted(RemovalCause::Replaced));
     assert_eq!(stats.removed(), counted(RemovalCause::Explicit));
+    assert_eq!(stats.cleared(), counted(RemovalCause::Cleared));
     assert_eq!(stats.evictions(), counted(RemovalCause::Size));
     assert_eq!(stats.expired(), counted(RemovalCause::Expired));
 }

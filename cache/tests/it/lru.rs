@@ -159,3 +159,32 @@ fn hits_on_eight_threads_lose_nothing_and_break_nothing() {
         cache.check_invariants();
     }
 }
+
+#[test]
+fn a_hit_on_an_entry_that_leaves_meanwhile_changes_no_order() {
+    let cache: Cache<u64, u64> =
+        Cache::builder().max_capacity(100).eviction_policy(EvictionPolicy::Lru).shards(1).build().unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for thread in 0..4 {
+            let (cache, done) = (&cache, &done);
+            scope.spawn(move || {
+                let mut random = Random::new(thread + 1);
+                while !done.load(Ordering::Relaxed) {
+                    let key = random.below(150);
+                    assert!(cache.get(&key).is_none_or(|value| value == key));
+                }
+            });
+        }
+        for round in 0..scaled(2_000, 20) {
+            (0..20).for_each(|n| cache.insert((7 * round + n) % 150, (7 * round + n) % 150));
+            match round % 3 {
+                0 => cache.invalidate_all(),
+                1 => cache.set_max_capacity(20 + round % 80).unwrap(),
+                _ => cache.run_pending_tasks(),
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    cache.check_invariants();
+}

@@ -8,7 +8,10 @@ mod basic;
 #[cfg(feature = "tokio")]
 mod batch;
 mod bound;
+mod bugs;
 mod bulk;
+mod clear;
+mod clock;
 mod compute;
 mod compute_async;
 mod drops;
@@ -25,14 +28,23 @@ mod loading;
 mod loading_async;
 mod lru;
 mod model;
+mod notifications;
 mod panics;
+mod policy_view;
 mod reentrance;
 mod reference;
+mod refresh;
+#[cfg(feature = "tokio")]
+mod refresh_async;
 mod removal;
+mod resize;
 #[cfg(millpond_shuttle)]
 mod schedules;
+#[cfg(feature = "snapshot")]
+mod snapshot;
 mod stale;
 mod stats;
 mod stress;
 mod support;
+mod tags;
 mod weights;

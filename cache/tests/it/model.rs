@@ -5,9 +5,23 @@ use proptest::prelude::*;
 use crate::reference::{Config, KEYS, Model, Op};
 
 fn configs() -> impl Strategy<Value = Config> {
-    (any::<[bool; 7]>(), prop::sample::select(vec![1, 4])).prop_map(|(flags, shards)| {
-        let [weighted, roomy, ttl, tti, listener, stats, bad_hasher] = flags;
-        Config { weighted, roomy, ttl, tti, listener, stats, shards, bad_hasher }
+    (any::<[bool; 11]>(), prop::sample::select(vec![1, 4])).prop_map(|(flags, shards)| {
+        let [weighted, roomy, ttl, tti, listener, stats, bad_hasher, constant_hasher, rule, huge, open] =
+            flags;
+        let unbounded = huge && open;
+        Config {
+            weighted,
+            roomy,
+            unbounded,
+            rule,
+            ttl,
+            tti,
+            listener,
+            stats,
+            shards,
+            bad_hasher,
+            constant_hasher,
+        }
     })
 }
 
@@ -26,13 +40,24 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => key.clone().prop_map(Op::Invalidate),
         1 => Just(Op::InvalidateAll),
         3 => (key.clone(), weight.clone()).prop_map(|(k, w)| Op::Load(k, w)),
-        1 => (key.clone(), weight.clone(), ttl).prop_map(|(k, w, t)| Op::LoadTtl(k, w, t)),
+        1 => (key.clone(), weight.clone(), ttl.clone()).prop_map(|(k, w, t)| Op::LoadTtl(k, w, t)),
         1 => key.clone().prop_map(Op::LoadError),
-        1 => (key, weight).prop_map(|(k, w)| Op::LoadOvertaken(k, w)),
+        1 => (key.clone(), weight.clone()).prop_map(|(k, w)| Op::LoadOvertaken(k, w)),
+        2 => (key.clone(), ttl).prop_map(|(k, t)| Op::SetEnd(k, t)),
+        1 => key.clone().prop_map(Op::Left),
+        1 => key.clone().prop_map(Op::RemoveEntry),
+        1 => (0..3u64).prop_map(Op::RemoveIf),
+        3 => (key.clone(), weight.clone()).prop_map(|(k, w)| Op::Upsert(k, w)),
+        1 => key.clone().prop_map(Op::ComputeRemove),
+        1 => key.clone().prop_map(Op::ComputeNothing),
+        1 => key.clone().prop_map(Op::ComputeError),
+        2 => (key.clone(), weight.clone()).prop_map(|(k, w)| Op::Replace(k, w)),
+        1 => (key, weight).prop_map(|(k, w)| Op::OrInsert(k, w)),
         4 => (1..90u64).prop_map(Op::Advance),
         1 => (1..50u64).prop_map(Op::Back),
         1 => Just(Op::Maintain),
         1 => Just(Op::Iterate),
+        1 => prop_oneof![0..12u64, Just(100)].prop_map(Op::Resize),
     ];
     prop::collection::vec(op, 1..120)
 }

@@ -197,7 +197,7 @@ fn inject(place: Place) {
             let stats = cache.stats();
             assert_eq!(
                 told.len() as u64,
-                stats.evictions() + stats.removed() + stats.replaced() + stats.expired(),
+                stats.evictions() + stats.removed() + stats.replaced() + stats.expired() + stats.cleared(),
                 "{place:?} {nth}: statistics and listener agree"
             );
             let count = told.len();

@@ -94,6 +94,13 @@ fn calls() -> Vec<NamedCall> {
             let load = || Ok::<_, ()>((Value::new(14, n), Some(Duration::from_secs(1))));
             drop(c.try_get_or_insert_with_ttl(Key::new(912, n), load));
         }),
+        ("get_all", |c, n| drop(c.get_all(&[Key::new(1, n), Key::new(3, n)]))),
+        ("get_many_with", |c, n| {
+            let load =
+                |keys: Vec<Key>| keys.into_iter().map(|key| (key, Value::new(1, n))).collect::<Vec<_>>();
+            drop(c.get_many_with([Key::new(914, n), Key::new(915, n)], load));
+        }),
+        ("optionally_get_with", |c, n| drop(c.optionally_get_with(Key::new(916, n), || None))),
         ("remove_entry", |c, n| drop(c.remove_entry(&Key::new(1, n)))),
         ("invalidate_if", |c, _| assert!(c.invalidate_if(|k, _| k.0 % 2 == 0) < 1_000)),
         ("retain", |c, _| c.retain(|k, _| k.0 % 2 == 0)),
@@ -131,6 +138,11 @@ fn script(c: &Pairs, n: &Census, clock: &ManualClock) {
             Value::new(id, n)
         });
     }
+    drop(c.get_many_with((50..53).map(|id| Key::new(id, n)), |keys| {
+        called(Place::Loader);
+        keys.into_iter().skip(1).map(|key| (key, Value::new(50, n))).collect::<Vec<_>>()
+    }));
+    drop(c.optionally_get_with(Key::new(53, n), || None));
     let load = c.get_or_insert_with_async(Key::new(30, n), async {
         called(Place::Loader);
         Value::new(30, n)

@@ -464,6 +464,81 @@ fn schedules_of_a_load_and_a_clear() {
 }
 
 #[test]
+fn schedules_of_lookups_loads_and_iteration_beside_a_clear() {
+    explore(|| {
+        let cache = small();
+        // Values of rounds up to this one were cleared.
+        let cleared = AtomicU64::new(0);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..3 {
+                    (0..3).for_each(|key| cache.insert(key, round));
+                    cache.invalidate_all();
+                    cleared.store(round, SeqCst);
+                }
+            });
+            scope.spawn(|| {
+                for key in 0..3 {
+                    let before = cleared.load(SeqCst);
+                    let seen = match below(4) {
+                        0 => cache.get(&key),
+                        1 => cache.iter().map(|(_, round)| round).min(),
+                        2 => Some(cache.get_or_insert_with(key, || 9)),
+                        _ => cache
+                            .entry(key)
+                            .and_upsert_with(|old| old.map_or(9, |old| old.into_value()))
+                            .into_value()
+                            .into(),
+                    };
+                    assert!(seen.is_none_or(|round| round > before), "{seen:?} was cleared before {before}");
+                }
+            });
+            scope.spawn(|| {
+                let began = cleared.load(SeqCst);
+                let mut iter = cache.iter();
+                while let Some((_, round)) = iter.next() {
+                    assert!(round > began);
+                    thread::yield_now();
+                }
+            });
+        });
+        cache.check_invariants();
+        cache.run_pending_tasks();
+        cache.check_invariants();
+    });
+}
+
+/// As [`load_against`], for a load that carries a tag and an insert that does.
+#[test]
+fn schedules_of_a_tag_against_a_load_and_an_insert() {
+    explore(|| {
+        let cache = small();
+        let source = AtomicU64::new(1);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                cache.get_or_insert_with_tags(7, &["t"], || source.load(SeqCst));
+            });
+            scope.spawn(|| {
+                if below(2) == 0 {
+                    cache.insert_with_tags(8, 1, &["t"]);
+                    source.store(2, SeqCst);
+                    cache.invalidate_tag("t");
+                    assert_eq!(cache.get(&8), None);
+                } else {
+                    source.store(2, SeqCst);
+                    cache.invalidate_tag("t");
+                }
+                assert_ne!(cache.get(&7), Some(1), "old data after the invalidation");
+            });
+        });
+        assert_ne!(cache.get(&7), Some(1), "a load that was overtaken stored old data");
+        cache.check_invariants();
+        cache.invalidate_tag("t");
+        assert_eq!((cache.entry_count(), cache.tag_links()), (0, 0));
+    });
+}
+
+#[test]
 fn schedules_of_a_load_and_an_insert() {
     load_against(|cache| cache.insert(7, 2), false);
     load_against(|cache| cache.insert(7, 2), true);
@@ -605,5 +680,172 @@ fn schedules_of_a_pin_within_a_pin() {
             scope.spawn(|| (0..3).for_each(|_| scene.insert(0, None)));
         });
         scene.end();
+    });
+}
+
+/// Another thread changes the source and then calls `change`, while a refresh reads the source.
+fn refresh_against(change: fn(&Cache<u64, u64, Fixed>), then: Option<u64>) {
+    explore(move || {
+        let clock = Arc::new(Watch::default());
+        let cache: Cache<u64, u64, Fixed> = Cache::builder()
+            .hasher(Fixed::default())
+            .seed(1)
+            .max_capacity(8)
+            .shards(1)
+            .refresh_after(Duration::from_nanos(TTL))
+            .clock(Arc::clone(&clock))
+            .record_stats()
+            .build()
+            .unwrap();
+        cache.insert(7, 0);
+        clock.advance(TTL);
+        let source = AtomicU64::new(1);
+        let claims = Unwatched::new(0);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let Some(refresh) = cache.claim_refresh(&7) else { return };
+                    claims.fetch_add(1, SeqCst);
+                    let stored = refresh.run(|_| Ok::<_, ()>(source.load(SeqCst)));
+                    assert!(!stored || cache.get(&7).is_none_or(|value| value > 0));
+                });
+            }
+            scope.spawn(|| {
+                source.store(2, SeqCst);
+                change(&cache);
+                assert!(cache.get(&7).is_none_or(|value| value == 2), "old data after the change");
+            });
+        });
+        assert!(cache.get(&7).is_none_or(|value| value == 2), "a refresh that was overtaken stored old data");
+        let stats = cache.stats();
+        let claims = claims.into_inner();
+        assert!(claims <= 1, "one refresh at a time, and none of what was just written");
+        assert_eq!(stats.refreshes() + stats.refreshes_discarded(), claims);
+        if stats.refreshes() == 0 {
+            assert_eq!(cache.get(&7), then);
+        }
+        assert_eq!((cache.refreshes_in_flight(), cache.loads_in_flight()), (0, 0));
+        cache.check_invariants();
+    });
+}
+
+#[test]
+fn schedules_of_a_refresh_and_a_write() {
+    refresh_against(|cache| cache.insert(7, 2), Some(2));
+}
+
+#[test]
+fn schedules_of_a_refresh_and_an_invalidation() {
+    refresh_against(|cache| cache.invalidate(&7), None);
+    refresh_against(Cache::invalidate_all, None);
+}
+
+#[test]
+fn schedules_of_a_refresh_and_a_compute() {
+    let add = |cache: &Cache<u64, u64, Fixed>| {
+        let entry = cache.entry(7).and_upsert_with(|_| 2);
+        assert_eq!(*entry.value(), 2);
+    };
+    refresh_against(add, Some(2));
+}
+
+#[test]
+fn schedules_of_a_refresh_that_is_dropped_and_a_load() {
+    explore(|| {
+        let clock = Arc::new(Watch::default());
+        let cache: Cache<u64, u64, Fixed> = Cache::builder()
+            .hasher(Fixed::default())
+            .seed(1)
+            .max_capacity(8)
+            .shards(1)
+            .refresh_after(Duration::from_nanos(TTL))
+            .time_to_live(Duration::from_nanos(2 * TTL))
+            .clock(Arc::clone(&clock))
+            .build()
+            .unwrap();
+        cache.insert(7, 1);
+        clock.advance(TTL);
+        let refresh = cache.claim_refresh(&7).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| drop(refresh));
+            scope.spawn(|| clock.advance(TTL));
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let loaded = cache.get_or_insert_with(7, || 2);
+                    assert!(loaded == 1 || loaded == 2);
+                });
+            }
+        });
+        assert_eq!((cache.refreshes_in_flight(), cache.loads_in_flight()), (0, 0));
+        cache.check_invariants();
+    });
+}
+
+/// A bulk load of two keys reads the source, while another thread changes it and then one of the keys.
+fn bulk_against(change: fn(&Cache<u64, u64, Fixed>), task: bool) {
+    explore(move || {
+        let cache = small();
+        let source = AtomicU64::new(1);
+        thread::scope(|scope| {
+            for order in [[7, 8], [8, 7]] {
+                let (cache, source) = (&cache, &source);
+                scope.spawn(move || {
+                    let load = |missing: Vec<u64>| {
+                        missing.into_iter().map(|key| (key, source.load(SeqCst))).collect::<Vec<_>>()
+                    };
+                    let found = if task {
+                        block_on(cache.get_many_with_async(order, async |missing| {
+                            shuttle::future::yield_now().await;
+                            load(missing)
+                        }))
+                    } else {
+                        cache.get_many_with(order, load)
+                    };
+                    assert_eq!(found.len(), 2);
+                });
+            }
+            scope.spawn(|| {
+                source.store(2, SeqCst);
+                change(&cache);
+                assert_ne!(cache.get(&7), Some(1), "old data after the change");
+            });
+        });
+        assert_ne!(cache.get(&7), Some(1), "a bulk load that was overtaken stored old data");
+        assert!(cache.get(&8).is_some());
+        assert_eq!(cache.loads_in_flight(), 0);
+        cache.check_invariants();
+    });
+}
+
+#[test]
+fn schedules_of_bulk_loads_and_an_invalidation() {
+    bulk_against(|cache| cache.invalidate(&7), false);
+    bulk_against(|cache| cache.invalidate(&7), true);
+}
+
+#[test]
+fn schedules_of_bulk_loads_and_a_write() {
+    bulk_against(|cache| cache.insert(7, 2), false);
+}
+
+#[test]
+fn schedules_of_bulk_loads_in_opposite_orders_load_each_key_once() {
+    explore(|| {
+        let cache = small();
+        let loads = [Unwatched::new(0), Unwatched::new(0)];
+        let load = |missing: Vec<u64>| {
+            for &key in &missing {
+                loads[key as usize].fetch_add(1, SeqCst);
+            }
+            thread::yield_now();
+            missing.into_iter().map(|key| (key, key)).collect::<Vec<_>>()
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| assert_eq!(cache.get_many_with([0, 1], load).len(), 2));
+            scope.spawn(|| assert_eq!(cache.get_many_with([1, 0], load).len(), 2));
+            scope.spawn(|| assert_eq!(cache.get_or_insert_with(1, || load(vec![1])[0].1), 1));
+        });
+        assert_eq!(loads.map(Unwatched::into_inner), [1, 1]);
+        cache.check_invariants();
     });
 }

@@ -1,6 +1,7 @@
 //! Statistics: exact at rest.
 
 use std::thread;
+use std::time::Duration;
 
 use millpond_cache::{Cache, Stats};
 
@@ -110,4 +111,76 @@ fn b16_loads_count_too() {
         calls,
         "every loaded value was stored, and left for a reason"
     );
+}
+
+#[test]
+fn weights_and_rejections_are_counted() {
+    let clock = std::sync::Arc::new(millpond_cache::ManualClock::new());
+    let cache: Cache<u64, u64> = Cache::builder()
+        .max_weight(100)
+        .weigher(|_, &weight| u32::try_from(weight).unwrap())
+        .time_to_live(Duration::from_secs(1))
+        .clock(clock.clone())
+        .shards(1)
+        .record_stats()
+        .build()
+        .unwrap();
+    cache.insert(1, 60);
+    cache.insert(2, 30);
+    cache.insert(3, 101);
+    let stats = cache.stats();
+    assert_eq!((stats.rejected(), stats.evictions(), stats.evicted_weight()), (1, 1, 0));
+    let before = cache.weighted_size();
+    cache.insert(4, 90);
+    cache.insert(4, 80);
+    let stats = cache.stats() - &stats;
+    assert_eq!(stats.evicted_weight() + cache.weighted_size() + 90 * stats.replaced(), before + 90 + 80);
+    assert!(stats.evictions() > 0 && stats.rejected() == 0);
+    clock.advance(Duration::from_secs(1));
+    let held = cache.weighted_size();
+    cache.run_pending_tasks();
+    assert_eq!(cache.stats().expired_weight(), held);
+    cache.check_invariants();
+}
+
+#[test]
+fn loads_are_timed_one_by_one() {
+    let cache: Cache<u64, u64> = Cache::builder().record_stats().build().unwrap();
+    for key in 0..10 {
+        cache.get_or_insert_with(key, || key);
+    }
+    let _failed = cache.try_get_or_insert_with(11, || Err::<u64, _>("no"));
+    let stats = cache.stats();
+    assert_eq!((stats.loads(), stats.load_times().count()), (11, 11));
+    let [least, most] = [0.0, 1.0].map(|quantile| stats.load_times().quantile(quantile).unwrap());
+    assert!(least <= most && most.as_nanos() * 17 / 16 >= stats.load_time().as_nanos() / 11);
+    assert_eq!(stats.load_times().buckets().map(|(_, count)| count).sum::<u64>(), 11);
+    let since = cache.stats() - &stats;
+    assert_eq!((since.loads(), since.misses(), since.load_time()), (0, 0, Duration::ZERO));
+    assert_eq!((since.load_times().count(), since.load_times().quantile(0.5)), (0, None));
+}
+
+#[test]
+fn b16_each_event_is_in_the_result_of_one_reset() {
+    let cache: Cache<u64, u64> = Cache::builder().record_stats().build().unwrap();
+    cache.insert(1, 1);
+    let reset: u64 = thread::scope(|scope| {
+        let readers: Vec<_> = (0..3)
+            .map(|_| {
+                let cache = &cache;
+                scope.spawn(move || {
+                    (0..20_000).for_each(|key| assert_eq!(cache.get(&(key % 2)).is_some(), key % 2 == 1))
+                })
+            })
+            .collect();
+        let mut sum = 0;
+        while readers.iter().any(|reader| !reader.is_finished()) {
+            sum += cache.reset_stats().requests();
+            thread::yield_now();
+        }
+        sum
+    });
+    let last = cache.reset_stats();
+    assert_eq!(reset + last.requests(), 60_000);
+    assert_eq!(cache.stats().requests(), 0);
 }

@@ -85,7 +85,7 @@ fn mixed(threads: u64, steps: u64, weighted: bool, shards: usize) {
     let stats = cache.stats();
     assert_eq!(
         reported.load(Ordering::Relaxed),
-        stats.evictions() + stats.removed() + stats.replaced() + stats.expired()
+        stats.evictions() + stats.removed() + stats.replaced() + stats.expired() + stats.cleared()
     );
     assert_eq!(stats.listener_panics(), 0);
     drop(cache);

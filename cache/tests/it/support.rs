@@ -36,9 +36,13 @@ pub(crate) const fn scaled(full: u64, small: u64) -> u64 {
 
 /// Waits until `holds`, and fails after ten seconds.
 pub(crate) fn eventually(holds: impl Fn() -> bool) {
+    eventually_within(10, holds);
+}
+
+pub(crate) fn eventually_within(seconds: u64, holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(scaled(10, 1_000)), "never came true");
+        assert!(began.elapsed() < Duration::from_secs(scaled(seconds, 100 * seconds)), "never came true");
         thread::yield_now();
     }
 }

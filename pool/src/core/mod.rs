@@ -6,6 +6,7 @@
 //! tasks or timers, so that a test can drive it by hand.
 
 mod breaker;
+mod codel;
 mod entry;
 mod state;
 
@@ -19,9 +20,10 @@ use crate::error::{ConnectError, ConnectFailure};
 use crate::shelf::{Shelf, Slot};
 use crate::stats::{Stats, Status};
 use crate::sync::{AtomicU32, Mutex, Ordering};
-use crate::waiters::{Ticket, Waiter, Waiters};
+use crate::waiters::{Rank, Ticket, Waiter, Waiters};
 
 use breaker::Breaker;
+use codel::Codel;
 pub(crate) use entry::{Dates, Entry, Fitness, Held};
 pub(crate) use state::{After, Delivery, Limits};
 use state::{State, Turn, fitness};
@@ -53,6 +55,9 @@ pub(crate) struct Expired<E> {
 
 /// The end of a wait: what came just in time, or nothing.
 pub(crate) type Late<C, E> = Result<Delivery<C, E>, Expired<E>>;
+
+/// What a waiter found: its delivery, and what is left to be done if it looked for a connection itself.
+pub(crate) type Polled<C, E> = (Option<Delivery<C, E>>, Option<After<C, E>>);
 
 /// A finished attempt to open a connection.
 pub(crate) struct Attempt<C> {
@@ -115,6 +120,7 @@ impl<C, E> Core<C, E> {
                 spare: Vec::new(),
                 waiters: Waiters::new(),
                 breaker: Breaker::new(backoff.0, backoff.1),
+                codel: limits.shedding.map(|(target, interval)| Codel::new(target, interval)),
                 unfit: 0,
                 stats: Stats::default(),
             }),
@@ -130,7 +136,7 @@ impl<C, E> Core<C, E> {
     }
 
     /// Takes the connection that was returned last, unless somebody waits.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn borrow(&self, now: Ticks) -> Borrow<C> {
         let Ok((slot, mut entry)) = self.shelf.take() else { return Borrow::None };
         let generation = self.generation.load(Ordering::Relaxed);
@@ -146,7 +152,7 @@ impl<C, E> Core<C, E> {
 
     /// Puts a connection back, unless somebody waits for it or it is not to be lent again: then it goes to
     /// [`give_back`](Self::give_back).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn put_back(&self, held: Held<C>, now: Ticks) -> Result<(), Held<C>> {
         let Held { slot, mut entry } = held;
         entry.dates.seen = now;
@@ -186,11 +192,10 @@ impl<C, E> Core<C, E> {
     }
 
     /// Asks for a connection: joins the queue, and leaves it at once if there is one. `unfit`: what `borrow` found.
-    /// `front`: the caller was served already, and its connection proved dead.
     pub(crate) fn checkout(
         &self,
         unfit: Option<Held<C>>,
-        front: bool,
+        rank: Rank,
         now: Ticks,
         instant: Instant,
     ) -> (Checkout<C, E>, After<C, E>) {
@@ -205,14 +210,20 @@ impl<C, E> Core<C, E> {
             if turn.state.closed {
                 return Checkout::Closed;
             }
-            if turn.state.waiters.len() >= turn.limits.max_waiters && !front {
+            if turn.may_barge() && !turn.state.suspended {
+                if let Some(held) = turn.take_fit() {
+                    turn.state.stats.acquired += 1;
+                    return Checkout::Ready(held);
+                }
+            }
+            if turn.state.waiters.len() >= turn.limits.max_waiters && !rank.front {
                 turn.state.stats.rejected += 1;
                 return Checkout::Full(turn.status());
             }
             turn.after.hurry = turn.state.breaker.requested(instant);
             // First blocked, then searched: what comes back from now on comes here.
             turn.block();
-            let ticket = turn.state.waiters.join(front);
+            let ticket = turn.state.waiters.join(rank);
             turn.serve();
             if let Some(Delivery::Connection(held)) = turn.state.waiters.take_if_delivered(ticket) {
                 turn.state.stats.acquired += 1;
@@ -245,17 +256,61 @@ impl<C, E> Core<C, E> {
     }
 
     /// Takes what was delivered, or stores whom to wake.
-    pub(crate) fn poll(&self, ticket: Ticket, waiter: Waiter, waited: Duration) -> Option<Delivery<C, E>> {
+    pub(crate) fn poll(&self, ticket: Ticket, waiter: Waiter, waited: Duration, now: Ticks) -> Polled<C, E> {
         let mut state = self.state.lock();
+        if state.waiters.is_nudged(ticket) {
+            drop(state);
+            let (delivery, after) = self.look(ticket, waiter, waited, now);
+            return (delivery, Some(after));
+        }
         let taken = state.waiters.take(ticket, waiter);
         if let Ok(Delivery::Connection(_)) = &taken {
-            state.stats.acquired += 1;
-            state.stats.waited += 1;
-            state.stats.wait_time += waited;
+            state.stats.served(waited);
         }
         drop(state);
         // A replaced waker is dropped here, after the unlock.
-        taken.ok()
+        (taken.ok(), None)
+    }
+
+    /// One who was told to look for a connection does so.
+    fn look(
+        &self,
+        ticket: Ticket,
+        waiter: Waiter,
+        waited: Duration,
+        now: Ticks,
+    ) -> (Option<Delivery<C, E>>, After<C, E>) {
+        self.change(now, |turn| {
+            let found = if turn.state.suspended || !turn.state.waiters.is_nudged(ticket) {
+                None
+            } else {
+                turn.take_fit()
+            };
+            if let Some(held) = found {
+                let (_, waker) = turn.state.waiters.leave(ticket);
+                turn.after.wakers.extend(waker);
+                turn.state.stats.served(waited);
+                return Some(Delivery::Connection(held));
+            }
+            match turn.state.waiters.take(ticket, waiter) {
+                Ok(delivery) => {
+                    if matches!(delivery, Delivery::Connection(_)) {
+                        turn.state.stats.served(waited);
+                    }
+                    Some(delivery)
+                }
+                Err(replaced) => {
+                    turn.after.wakers.extend(replaced);
+                    turn.serve();
+                    turn.plan(false);
+                    let delivery = turn.state.waiters.take_if_delivered(ticket);
+                    if matches!(delivery, Some(Delivery::Connection(_))) {
+                        turn.state.stats.served(waited);
+                    }
+                    delivery
+                }
+            }
+        })
     }
 
     /// Leaves the queue. A connection that was delivered too late goes on to the next.
@@ -266,7 +321,7 @@ impl<C, E> Core<C, E> {
             match delivery {
                 Some(Delivery::Connection(held)) => turn.offer(held),
                 Some(Delivery::Failed(failure)) => turn.after.errors.push(failure.error),
-                Some(Delivery::Closed) | None => {}
+                Some(Delivery::Shed | Delivery::Closed) | None => {}
             }
         })
         .1
@@ -288,9 +343,7 @@ impl<C, E> Core<C, E> {
             match delivery {
                 Some(delivery) => {
                     if matches!(delivery, Delivery::Connection(_)) {
-                        stats.acquired += 1;
-                        stats.waited += 1;
-                        stats.wait_time += waited;
+                        stats.served(waited);
                     }
                     Ok(delivery)
                 }
@@ -398,6 +451,29 @@ impl<C, E> Core<C, E> {
             if was == Was::Broken {
                 self.distrust(turn);
                 turn.serve();
+            }
+            turn.plan(true);
+        })
+        .1
+    }
+
+    /// Takes all idle connections to look at them; each is counted as checking until [`looked_at`](Self::looked_at).
+    pub(crate) fn take_idle(&self, now: Ticks) -> (Vec<Held<C>>, After<C, E>) {
+        self.change(now, |turn| {
+            let all = turn.take_all();
+            turn.state.checking += all.len();
+            all.into_iter().map(|(_, held)| held).collect()
+        })
+    }
+
+    /// Puts back a connection that was looked at, as it was, or ends it.
+    pub(crate) fn looked_at(&self, held: Held<C>, keep: bool, now: Ticks) -> After<C, E> {
+        self.change(now, |turn| {
+            turn.state.checking -= 1;
+            if keep {
+                turn.offer(held);
+            } else {
+                turn.retire(held);
             }
             turn.plan(true);
         })

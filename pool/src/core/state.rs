@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use crate::clock::Ticks;
 use crate::core::breaker::Breaker;
+use crate::core::codel::Codel;
 use crate::core::entry::{Dates, Entry, Fitness, Held};
 use crate::error::{ConnectError, ConnectFailure};
 use crate::shelf::{Shelf, Slot};
@@ -21,6 +22,8 @@ use crate::waiters::{Waiter, Waiters};
 pub(crate) enum Delivery<C, E> {
     Connection(Held<C>),
     Failed(ConnectFailure<E>),
+    /// Turned away: it has waited for too long in a queue that stands.
+    Shed,
     Closed,
 }
 
@@ -36,7 +39,7 @@ pub(crate) struct After<C, E> {
     pub(crate) open: SmallVec<[Slot; 1]>,
     /// A prober that sleeps should look again.
     pub(crate) hurry: bool,
-    /// Something left the pool: who waits for its end should look again.
+    /// Something left the pool, or came back while it is suspended: who waits for that should look again.
     pub(crate) left: bool,
     /// User values that must not be dropped under the lock.
     pub(crate) errors: SmallVec<[Arc<ConnectError<E>>; 1]>,
@@ -68,6 +71,10 @@ pub(crate) struct Limits {
     pub(crate) idle_timeout: Ticks,
     pub(crate) lifetime: Ticks,
     pub(crate) keepalive: Ticks,
+    /// How long one who waits may be passed by others; 0 for never.
+    pub(crate) barging: Ticks,
+    /// Target and interval of shedding.
+    pub(crate) shedding: Option<(Ticks, Ticks)>,
 }
 
 impl Limits {
@@ -96,6 +103,7 @@ pub(crate) struct State<C, E> {
     pub(crate) spare: Vec<Slot>,
     pub(crate) waiters: Waiters<Delivery<C, E>>,
     pub(crate) breaker: Breaker<E>,
+    pub(crate) codel: Option<Codel>,
     /// Connections that were taken from the shelf without the lock and then not lent.
     pub(crate) unfit: u64,
     /// Counts of events; `acquired` holds only those that came through here.
@@ -173,6 +181,9 @@ impl<C, E> Turn<'_, C, E> {
 
     /// Ends a turn: blocks or unblocks the shelf as the state demands.
     pub(crate) fn settle(&mut self) {
+        if self.limits.barging > 0 {
+            self.nudge();
+        }
         let state = &mut *self.state;
         state.ceiling = state.max_size.max(state.ceiling.min(state.live));
         let needed = state.closed || state.suspended || !state.waiters.is_empty() || state.is_over();
@@ -189,9 +200,19 @@ impl<C, E> Turn<'_, C, E> {
     pub(crate) fn offer(&mut self, held: Held<C>) {
         if self.state.closed || self.state.is_over() || self.fitness(&held.entry.dates) == Fitness::Retire {
             self.retire(held);
-        } else if held.entry.dates.proved != self.suspicions {
+            return;
+        }
+        if held.entry.dates.proved != self.suspicions {
             self.check(held);
-        } else if self.state.waiters.is_empty() || self.state.suspended {
+            return;
+        }
+        self.shed();
+        if self.state.waiters.is_empty() || self.state.suspended || self.may_barge() {
+            if let Some(codel) = &mut self.state.codel {
+                codel.observe(0, self.now);
+            }
+            // Somebody may wait for the last of them.
+            self.after.left |= self.state.suspended;
             let Held { slot, entry } = held;
             self.shelf.put_locked(self.shelf.home(), slot, entry);
         } else {
@@ -199,8 +220,57 @@ impl<C, E> Turn<'_, C, E> {
         }
     }
 
+    /// Whether whoever is quickest may have a connection that comes back: nobody has waited for long.
+    pub(crate) fn may_barge(&self) -> bool {
+        let since = self.state.waiters.since();
+        since.is_some_and(|since| self.now.saturating_sub(since) < self.limits.barging)
+    }
+
+    /// Under eventual fairness: for each idle connection one who waits is told to look for it.
+    fn nudge(&mut self) {
+        if self.state.suspended || self.state.waiters.nudged() == self.state.waiters.len() {
+            return;
+        }
+        for _ in self.state.waiters.nudged()..self.shelf.count() {
+            if !self.state.waiters.nudge(&mut self.after.wake) {
+                return;
+            }
+        }
+    }
+
+    /// An idle connection for one who may pass those who wait, or who was told to look.
+    pub(crate) fn take_fit(&mut self) -> Option<Held<C>> {
+        while let Some((_, slot, entry)) = self.shelf.take_locked() {
+            let held = Held { slot, entry };
+            match self.fitness(&held.entry.dates) {
+                Fitness::Fit => return Some(held),
+                Fitness::Check => self.check(held),
+                Fitness::Retire => self.retire(held),
+            }
+        }
+        None
+    }
+
+    /// Turns away those at the front who have waited for too long, if the queue stands.
+    fn shed(&mut self) {
+        let state = &mut *self.state;
+        let Some(codel) = &mut state.codel else { return };
+        while let Some(since) = state.waiters.since() {
+            if state.suspended || !codel.is_late(self.now.saturating_sub(since), self.now) {
+                return;
+            }
+            if let Ok(waiter) = state.waiters.deliver(Delivery::Shed) {
+                state.stats.shed += 1;
+                self.after.wake.extend(waiter);
+            }
+        }
+    }
+
     /// To the first who waits; there is one.
     fn deliver(&mut self, delivery: Delivery<C, E>) {
+        if let (Some(codel), Some(since)) = (&mut self.state.codel, self.state.waiters.since()) {
+            codel.observe(self.now.saturating_sub(since), self.now);
+        }
         match self.state.waiters.deliver(delivery) {
             Ok(waiter) => self.after.wake.extend(waiter),
             Err(_) => unreachable!("somebody waits"),
@@ -235,6 +305,7 @@ impl<C, E> Turn<'_, C, E> {
 
     /// Gives idle connections to those who wait: at once where they are fit, after a check otherwise.
     pub(crate) fn serve(&mut self) {
+        self.shed();
         while !self.state.suspended && self.state.uncovered() > 0 {
             let Some((_, slot, entry)) = self.shelf.take_locked() else { break };
             let held = Held { slot, entry };
@@ -367,7 +438,12 @@ impl<C, E> Turn<'_, C, E> {
             state.waiters.delivered().filter(|delivery| matches!(delivery, Delivery::Connection(_)));
         assert!(delivered.count() + known + idle <= state.live, "a delivered connection counts as in use");
         if state.blocked && !state.suspended && state.uncovered() > 0 {
-            assert!(self.shelf.seems_empty(), "nobody waits beside an idle connection");
+            let told = state.waiters.nudged();
+            assert!(
+                self.shelf.is_empty()
+                    || (self.limits.barging > 0 && (idle <= told || told == state.waiters.len())),
+                "nobody waits beside an idle connection, unless told to fetch it"
+            );
         }
     }
 }

@@ -22,7 +22,9 @@ async fn a_returned_connection_is_lent_again() {
 async fn the_timeout_says_which_step_and_the_counts() {
     let (pool, control) = pool(|b| b.acquire_timeout(Duration::from_millis(50)));
     let held = (pool.get().await.unwrap(), pool.get().await.unwrap());
-    let Err(Error::Timeout { step, waited, status, last_connect_error }) = pool.get().await else { panic!() };
+    let error = pool.get().await.unwrap_err();
+    assert!(error.to_string().contains("the same task holds a connection borrowed at"), "{error}");
+    let Error::Timeout { step, waited, status, last_connect_error, .. } = error else { panic!() };
     assert_eq!((step, status.in_use, status.waiting, status.max_size), (Step::Queue, 2, 1, 2));
     assert!(waited >= Duration::from_millis(50) && last_connect_error.is_none());
     drop(held);
@@ -62,6 +64,8 @@ fn wrong_settings_are_named() {
     let builder = || Pool::builder(Fake::default());
     assert_eq!(builder().max_size(0).build().unwrap_err(), BuildError::MaxSize);
     assert_eq!(builder().max_opening(0).build().unwrap_err(), BuildError::MaxOpening);
+    assert_eq!(builder().max_waiters(0).build().unwrap_err(), BuildError::MaxWaiters);
+    assert_eq!(builder().leak_backtraces(0).build().unwrap_err(), BuildError::LeakBacktraces);
     let error = builder().max_size(2).min_idle(3).build().unwrap_err();
     assert_eq!(error, BuildError::MinIdle { min_idle: 3, max_size: 2 });
     let error = builder().validation_timeout(Duration::ZERO).build().unwrap_err();

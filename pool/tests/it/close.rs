@@ -55,3 +55,24 @@ async fn t06_detached_and_opening_connections_do_not_hold_up_close() {
     assert_eq!(control.live(), 1, "what was being opened is not kept");
     drop(detached);
 }
+
+#[tokio::test(start_paused = true)]
+async fn drain_waits_for_returns_and_keeps_what_is_idle() {
+    let (pool, control) = pool(|b| b);
+    let held = pool.get().await.unwrap();
+    assert_eq!(pool.drain(Duration::from_millis(10)).await, 1, "still out");
+    let draining = {
+        let pool = pool.clone();
+        tokio::spawn(async move { pool.drain(Duration::from_secs(10)).await })
+    };
+    settle().await;
+    let mut waiting = Box::pin(pool.get());
+    assert!(futures::poll!(&mut waiting).is_pending());
+    drop(held);
+    assert_eq!(draining.await.unwrap(), 0);
+    assert!(futures::poll!(&mut waiting).is_pending(), "nothing is lent");
+    assert_eq!(control.live(), 1);
+    pool.resume();
+    assert!(waiting.await.is_ok());
+    assert_eq!(control.connects(), 1);
+}

@@ -122,7 +122,7 @@ async fn t29_tasks_end_with_the_pool() {
 }
 
 /// T33: nothing from before a reset is lent again.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn t33_reset_retires_idle_busy_and_opening() {
     let (pool, control) = pool(|b| b.max_size(3));
     let busy = pool.get().await.unwrap();
@@ -132,6 +132,20 @@ async fn t33_reset_retires_idle_busy_and_opening() {
     drop(busy);
     assert_eq!(control.live(), 0, "the busy one went when it came back");
     assert_eq!(pool.get().await.unwrap().id, 2);
+    pool.reset();
+    control.connect.set(Act::Slow);
+    let mut waiting = Box::pin(pool.get());
+    assert!(futures::poll!(&mut waiting).is_pending());
+    settle().await;
+    assert_eq!(pool.stats().status.opening, 1);
+    pool.reset();
+    control.connect.set(Act::Work);
+    assert_eq!(
+        waiting.await.unwrap().id,
+        4,
+        "the third was being opened at the reset, and who waited was served all the same"
+    );
+    assert_eq!(control.live(), 1);
 }
 
 /// A connection that needs cleaning is cleaned in the background and lent again.

@@ -91,3 +91,79 @@ async fn t19_wrong_databases_are_told_at_once() {
     assert!(failure.to_string().contains("nosuch"), "{failure}");
     assert!(began.elapsed() < Duration::from_secs(2));
 }
+
+/// T34: a raw `BEGIN` that was never ended: nobody gets the connection inside it. After a panic by itself, else by `clean`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t34_nobody_borrows_an_open_transaction() {
+    let Some(server) = require(Postgres::start()) else { return };
+    let pool = Pool::builder(SqlxPostgres::new(options(&server)).clean(true)).max_size(2).build().unwrap();
+    let level = "select pg_current_xact_id_if_assigned() is null";
+    for _ in 0..5 {
+        let mut connection = pool.get().await.unwrap();
+        let fresh: bool = sqlx::query_scalar(level).fetch_one(&mut *connection).await.unwrap();
+        assert!(fresh, "inside no transaction");
+        sqlx::raw_sql("begin; create temp table t (n int); set statement_timeout = 1234")
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+    }
+    assert_eq!(pool.stats().discarded, 0, "cleaned, not thrown away");
+    let pool = Pool::builder(SqlxPostgres::new(options(&server))).max_size(2).build().unwrap();
+    for _ in 0..5 {
+        let pool = pool.clone();
+        let task = tokio::spawn(async move {
+            let mut connection = pool.get().await.unwrap();
+            let fresh: bool = sqlx::query_scalar(level).fetch_one(&mut *connection).await.unwrap();
+            sqlx::raw_sql("begin; create temp table t (n int)").execute(&mut *connection).await.unwrap();
+            assert!(!fresh, "the panic under test");
+            unreachable!("inside a transaction of another's");
+        });
+        let panic = task.await.unwrap_err().into_panic();
+        assert!(panic.downcast_ref::<&str>().is_some_and(|text| text.contains("under test")));
+    }
+}
+
+/// All backends are killed under load: who was in the middle of a query loses it, and nobody else notices for long. Without
+/// a check on each borrow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_backends_cost_what_was_in_flight() {
+    let Some(server) = require(Postgres::start()) else { return };
+    for callers in [2, 32] {
+        let pool = Pool::builder(SqlxPostgres::new(options(&server))).max_size(10).build().unwrap();
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let tasks: Vec<_> = (0..callers)
+            .map(|_| {
+                let (pool, stop) = (pool.clone(), std::sync::Arc::clone(&stop));
+                tokio::spawn(async move {
+                    let mut errors = 0;
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        errors += usize::from(one(&pool).await.is_err());
+                    }
+                    errors
+                })
+            })
+            .collect();
+        let began = Instant::now();
+        while pool.stats().acquired < 500 {
+            assert!(began.elapsed() < Duration::from_secs(20));
+            tokio::task::yield_now().await;
+        }
+        let sql = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
+                   where pid <> pg_backend_pid() and backend_type = 'client backend'";
+        server.psql(sql).unwrap();
+        let killed_at = pool.stats().acquired;
+        let began = Instant::now();
+        while pool.stats().acquired < killed_at + 2000 {
+            assert!(began.elapsed() < Duration::from_secs(20), "{:?}", pool.stats());
+            tokio::task::yield_now().await;
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let mut errors = 0;
+        for task in tasks {
+            errors += task.await.unwrap();
+        }
+        // At most one for each connection that was out, and one for who found out first.
+        assert!(errors <= 11, "{errors} errors, {callers} callers");
+        let _out = pool.close(Duration::from_secs(5)).await;
+    }
+}

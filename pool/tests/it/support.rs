@@ -26,6 +26,10 @@ pub(crate) struct Control {
     pub(crate) validate: Step,
     pub(crate) reset: Step,
     pub(crate) on_return: Step,
+    /// For hooks, where a test sets them.
+    pub(crate) after_connect: Step,
+    pub(crate) before_acquire: Step,
+    pub(crate) after_release: Step,
     pub(crate) connects: AtomicUsize,
     pub(crate) validations: AtomicUsize,
     pub(crate) live: AtomicUsize,
@@ -48,7 +52,7 @@ impl Step {
             [usize::from(self.0.load(Ordering::SeqCst))]
     }
 
-    async fn run(&self) -> Result<(), Broken> {
+    pub(crate) async fn run(&self) -> Result<(), Broken> {
         match self.get() {
             Act::Work => Ok(()),
             Act::Fail => Err(Broken("down")),
@@ -79,6 +83,13 @@ impl std::error::Error for Broken {}
 pub(crate) struct Connection {
     pub(crate) id: usize,
     control: Arc<Control>,
+}
+
+impl Connection {
+    /// Which target it leads to.
+    pub(crate) fn home(&self) -> usize {
+        Arc::as_ptr(&self.control) as usize
+    }
 }
 
 impl Drop for Connection {

@@ -1,0 +1,76 @@
+//! The system's clock, and the thread that keeps its time for hits.
+
+use std::time::{Duration, Instant};
+
+use millpond_cache::{BuildError, Cache, ManualClock};
+
+use crate::support::eventually;
+
+/// The longest tick of a kernel that is in use: deadlines are counted from the last one.
+const TICK: Duration = Duration::from_millis(10);
+
+#[test]
+fn one_clock_is_enough() {
+    let both = Cache::<u64, u64>::builder().clock(ManualClock::new()).clock_thread().build();
+    assert_eq!(both.err(), Some(BuildError::TwoClocks));
+}
+
+#[test]
+fn b08_hits_by_the_kept_time_end_in_time() {
+    let life = Duration::from_millis(60);
+    let cache: Cache<u64, u64> = Cache::builder().time_to_live(life).clock_thread().build().unwrap();
+    for round in 0..5 {
+        let began = Instant::now();
+        cache.insert(1, round);
+        // Hot all the time, so that nearly all hits look at the kept time alone.
+        eventually(|| cache.get(&1).is_none());
+        assert!(began.elapsed() + TICK >= life, "not before its time: {:?}", began.elapsed());
+        cache.check_invariants();
+    }
+}
+
+#[test]
+fn b08_an_end_that_comes_later_is_seen_at_once() {
+    let cache: Cache<u64, u64> = Cache::builder().clock_thread().build().unwrap();
+    let timed: Cache<u64, u64> =
+        Cache::builder().time_to_live(Duration::from_secs(3600)).clock_thread().build().unwrap();
+    for cache in [cache, timed] {
+        for round in 0..200 {
+            cache.insert_with_ttl(1, round, Duration::from_secs(600));
+            cache.insert(2, round);
+            for _ in 0..300 {
+                assert_eq!((cache.get(&1), cache.get(&2)), (Some(round), Some(round)));
+            }
+            for key in [1, 2] {
+                assert!(cache.set_expires_after(&key, Duration::ZERO));
+                assert_eq!(cache.get(&key), None);
+            }
+        }
+        cache.run_pending_tasks();
+        cache.check_invariants();
+    }
+}
+
+#[test]
+fn b08_use_keeps_an_entry_alive_by_the_kept_time() {
+    let idle = Duration::from_millis(200);
+    let cache: Cache<u64, u64> = Cache::builder().time_to_idle(idle).clock_thread().build().unwrap();
+    cache.insert(1, 1);
+    let began = Instant::now();
+    let mut last = began;
+    while began.elapsed() < 3 * idle {
+        let before = last;
+        std::thread::yield_now();
+        let found = cache.get(&1);
+        last = Instant::now();
+        // A machine that did not let us run for so long proves nothing.
+        if last - before > idle / 4 {
+            return;
+        }
+        assert_eq!(found, Some(1), "used all the time");
+    }
+    eventually(|| {
+        cache.run_pending_tasks();
+        cache.entry_count() == 0
+    });
+}
