@@ -41,7 +41,9 @@ where
     /// The value of a key, from the cache or else from the store; `None` if the store has none. Both answers are cached.
     ///
     /// Of all who ask for a missing key at once, one asks the store. A write that was accepted before the call is seen, also
-    /// one that the store does not have yet. A hit costs no more than [`Cache::get`](crate::Cache::get).
+    /// one that the store does not have yet. A hit costs no more than [`Cache::get`](crate::Cache::get). With
+    /// [`refresh_after`](crate::CacheBuilder::refresh_after), a hit on a value that is due has it loaded again by a task, and
+    /// costs a clone of the key and a second lookup.
     ///
     /// # Errors
     /// What the load failed with, shared by all who waited for it; unless there is an expired value that may be used
@@ -57,6 +59,9 @@ where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
         if let Some(value) = self.inner.cache.get(key) {
+            if self.inner.cache.core.freshness.refresh.is_some() {
+                self.inner.refresh_if_due(&key.to_owned());
+            }
             return Ok(value);
         }
         let key = key.to_owned();

@@ -75,7 +75,15 @@ where
         }
     }
 
-    /// The same for many keys; each is in the result.
+    /// Has a value that is due loaded again, in the background.
+    pub(crate) fn refresh_if_due(self: &Arc<Self>, key: &K) {
+        if let Some(refresh) = self.cache.claim_refresh(key) {
+            let (inner, key) = (Arc::clone(self), key.clone());
+            tokio::spawn(refresh.run_async(async move { inner.load(&key).await }));
+        }
+    }
+
+    /// As [`load`](Self::load) for many keys; each is in the result.
     pub(crate) async fn load_many(
         &self,
         keys: Vec<K>,

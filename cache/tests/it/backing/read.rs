@@ -156,6 +156,30 @@ async fn refresh_brings_what_the_store_has_and_an_error_leaves_what_there_was() 
     assert_eq!((cache.get(&1).await.unwrap(), store.loads()), (None, 4));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_value_that_is_due_is_loaded_again_behind_the_readers_back() {
+    let store = Fake::new([(1, 10)]);
+    let builder = Cache::builder().refresh_after(SECOND).clock(RuntimeClock::new());
+    let cache = builder.read_through(Arc::clone(&store)).write_through().build().unwrap();
+    assert_eq!(cache.get(&1).await.unwrap(), Some(10));
+    tokio::time::advance(SECOND).await;
+    store.map.lock().insert(1, 11);
+    assert_eq!(cache.get(&1).now_or_never().unwrap().unwrap(), Some(10));
+    tokio::time::sleep(SECOND / 10).await;
+    assert_eq!((cache.get(&1).await.unwrap(), store.loads()), (Some(11), 2));
+    // A write wins over a refresh that has read the old value.
+    tokio::time::advance(SECOND).await;
+    store.plan([Plan::Waits]);
+    assert_eq!(cache.get(&1).await.unwrap(), Some(11));
+    tokio::time::sleep(SECOND / 10).await;
+    assert_eq!(store.loads(), 3);
+    cache.put(1, 12).await.unwrap();
+    store.let_go();
+    tokio::time::sleep(SECOND / 10).await;
+    assert_eq!((cache.get(&1).await.unwrap(), store.value(1)), (Some(12), Some(12)));
+    cache.check_invariants();
+}
+
 struct Ledger(parking_lot::Mutex<std::collections::HashMap<String, u64>>);
 
 impl BlockingStore<String, u64> for Ledger {
