@@ -76,7 +76,23 @@ instructions *args:
 throughput *args:
     cargo run --release -p millpond-bench -- throughput {{args}}
 
-# All of them on one page with charts (target/report) and in docs/benchmarks.md, and the figures beside the targets.
+# What each feature of the cache costs on a hit, against targets; one load for many callers; inserts while a million entries expire.
+features *args:
+    cargo run --release -p millpond-bench -- features {{args}}
+
+# Time and instructions of a borrow and its return, and fairness, beside other pools. Instructions need valgrind.
+pool *args:
+    cargo run --release -p millpond-bench -- pool {{args}}
+
+# Requests per second and latencies of pools of PostgreSQL connections. Needs PostgreSQL.
+pool-db *args:
+    cargo run --release -p millpond-bench -- pool-db {{args}}
+
+# What callers of pools see of faults: errors, stalls, recovery, dials, slots lost. Needs PostgreSQL; takes 10 minutes.
+pool-faults *args:
+    cargo run --release -p millpond-bench -- pool-faults {{args}}
+
+# All of the cache's on one page with charts (target/report) and in docs/benchmarks.md, and the figures beside the targets.
 report *args:
     cargo run --release -p millpond-bench -- report {{args}}
 

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use millpond_cache::policy::{Activity, Config, Entries, Header, Policy};
+use millpond_cache::policy::{Activity, Config, Entries, Header, Kind, Policy};
 
 const CAPACITY: u32 = 65_536;
 
@@ -28,7 +28,7 @@ struct Full {
 
 impl Full {
     fn new() -> Self {
-        let config = Config { capacity: CAPACITY.into(), weighted: false, seed: 1 };
+        let config = Config { capacity: CAPACITY.into(), weighted: false, seed: 1, kind: Kind::TinyLfu };
         let headers = Headers((0..=CAPACITY).map(|_| Header::new(0)).collect());
         let mut full =
             Self { policy: Policy::new(config), activity: Activity::new(), headers, free: 0, next: 0 };

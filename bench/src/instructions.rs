@@ -5,18 +5,15 @@
 //! the two counts over the difference in operations is one operation; start, filling and the first operations fall out.
 //! Most subjects hash with random seeds, so what falls out is not quite the same in both: several runs show by how much.
 
-use std::path::Path;
-use std::process::Command;
-
 use anyhow::Context as _;
 use rayon::prelude::*;
 
 use crate::adapters::{Kind, PlainMap};
 use crate::lanes::{Lane, Lanes};
-use crate::progress;
 use crate::stats::Spread;
 use crate::table::{Section, number};
 use crate::throughput::{self, Workload, at_least_one};
+use crate::{callgrind, progress};
 
 /// What is counted.
 const OPERATIONS: [Workload; 6] = [
@@ -78,7 +75,7 @@ pub(crate) struct Block {
 /// # Errors
 /// If there is no valgrind. What goes wrong with one subject is a matter of its lane.
 pub(crate) fn measure(args: &Args) -> anyhow::Result<Vec<Block>> {
-    valgrind()?;
+    callgrind::look_for()?;
     anyhow::ensure!(args.few < args.many, "--few must be less than --many");
     let mut subjects = Kind::or_all(&args.subjects);
     if !subjects.contains(&args.reference) {
@@ -115,14 +112,6 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Vec<Block>> {
     Ok(args.workloads.iter().map(block).collect())
 }
 
-/// That it is there.
-fn valgrind() -> anyhow::Result<()> {
-    let asked = Command::new("valgrind").arg("--version").output();
-    let found = asked.is_ok_and(|output| output.status.success());
-    anyhow::ensure!(found, "valgrind is not here, which counts the instructions: apt-get install valgrind");
-    Ok(())
-}
-
 /// Instructions for one operation, by two runs.
 fn pair(args: &Args, workload: Workload, subject: Option<Kind>) -> anyhow::Result<f64> {
     let count = |operations: usize| -> anyhow::Result<u64> {
@@ -135,38 +124,10 @@ fn pair(args: &Args, workload: Workload, subject: Option<Kind>) -> anyhow::Resul
         .map(str::to_owned)
         .to_vec();
         arguments.extend(subject.map(|kind| format!("--subject={kind}")));
-        callgrind(&arguments).with_context(|| arguments.join(" "))
+        callgrind::count(&arguments).with_context(|| arguments.join(" "))
     };
     let (few, many) = (count(args.few)?, count(args.many)?);
     Ok((many as f64 - few as f64) / (args.many - args.few) as f64)
-}
-
-/// All instructions of this program with these arguments.
-fn callgrind(arguments: &[String]) -> anyhow::Result<u64> {
-    let folder = tempfile::tempdir()?;
-    let counts = folder.path().join("counts");
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "-q"])
-        .arg(format!("--callgrind-out-file={}", counts.display()))
-        .arg(std::env::current_exe()?)
-        .args(arguments)
-        .output()?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    let last = errors.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    anyhow::ensure!(output.status.success(), "{}: {last}", output.status);
-    total(&counts)
-}
-
-/// The total in callgrind's output, over all threads.
-fn total(counts: &Path) -> anyhow::Result<u64> {
-    let text = std::fs::read_to_string(counts)?;
-    let totals = text.lines().filter_map(|line| line.strip_prefix("totals:"));
-    let totals: Vec<u64> = totals
-        .map(|total| total.trim().parse())
-        .collect::<Result<_, _>>()
-        .context("not callgrind's output")?;
-    anyhow::ensure!(!totals.is_empty(), "callgrind's output has no totals");
-    Ok(totals.iter().sum())
 }
 
 /// What an operation is called in the table.
@@ -259,16 +220,6 @@ mod tests {
             reference: Kind::QuickCache,
             subjects: Vec::new(),
         }
-    }
-
-    #[test]
-    fn totals_of_threads_are_added() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("counts");
-        std::fs::write(&file, "events: Ir\n\ntotals: 12\nfn=(1)\n1 2\ntotals: 30\n").unwrap();
-        assert_eq!(total(&file).unwrap(), 42);
-        std::fs::write(&file, "events: Ir\n").unwrap();
-        assert!(total(&file).is_err());
     }
 
     #[test]

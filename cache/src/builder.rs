@@ -21,6 +21,7 @@ use crate::eviction::{Admission, EvictionPolicy};
 use crate::expiry::Expiry;
 use crate::freshness::Freshness;
 use crate::listener::Listener;
+use crate::metrics::Published;
 use crate::notifications::{self, Notifications, Outbox, WhenFull};
 use crate::policy::{Kind, Marks};
 use crate::removal::RemovalCause;
@@ -396,6 +397,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             listener: self.listener,
             outbox: self.outbox,
             counters: self.record_stats.then(Counters::new),
+            published: Published::new(),
             ticks,
             time_to_live: self.time_to_live.map_or(OFF, nanos),
             time_to_idle,

@@ -2,6 +2,7 @@
 
 /// Which entry leaves a full cache; see [`CacheBuilder::eviction_policy`](crate::CacheBuilder::eviction_policy).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum EvictionPolicy {
     /// Adaptive W-TinyLFU: what is used often stays, scans pass through, and hits write nothing.
@@ -20,6 +21,7 @@ pub enum EvictionPolicy {
 
 /// Who may come into a full cache; see [`CacheBuilder::admission`](crate::CacheBuilder::admission).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Admission {
     /// A new entry is compared with one victim at a time, whatever they weigh.

@@ -36,9 +36,11 @@
 //! - The bound and who leaves: [`Cache::set_max_capacity`], [`EvictionPolicy`], [`Admission`], [`Cache::policy`].
 //! - [`RemovalCause`], [`Stats`], [`LoadTimes`]: what left, what was counted. [`Notifications`]: what left, on another thread or in a task.
 //! - Entries removed together, by tag: [`Cache::insert_with_tags`], [`Cache::invalidate_tag`].
+//! - With the feature `serde`: `CacheConfig`, settings from a file.
 //! - With the feature `snapshot`: `Cache::save_snapshot`, `Cache::load_snapshot`, so that a restart is a warm one.
 //! - [`Expiry`], [`Cache::set_expires_after`]: a life of its own for each entry.
 //! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
+//! - `Cache::publish_metrics`: statistics for the recorder of the `metrics` crate, with the feature `metrics`.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
 
 #[cfg(feature = "store")]
@@ -51,6 +53,8 @@ mod cache;
 mod capacity;
 mod clock;
 pub mod compute;
+#[cfg(feature = "serde")]
+mod config;
 mod core;
 mod counter;
 mod counters;
@@ -68,6 +72,7 @@ mod janitor;
 mod listener;
 mod load_times;
 mod loading;
+mod metrics;
 #[cfg(all(test, millpond_loom))]
 mod models;
 mod notifications;
@@ -98,6 +103,8 @@ pub use crate::batch::BatchLoader;
 pub use crate::builder::CacheBuilder;
 pub use crate::cache::Cache;
 pub use crate::clock::{Clock, ManualClock};
+#[cfg(feature = "serde")]
+pub use crate::config::CacheConfig;
 pub use crate::entry::EntrySelector;
 pub use crate::error::{BuildError, ResizeError};
 pub use crate::eviction::{Admission, EvictionPolicy};

@@ -26,9 +26,10 @@ struct Checking<M: Manager> {
 }
 
 impl<M: Manager> Checking<M> {
-    fn pass(mut self, took: Duration) {
+    fn pass(mut self, job: Job, took: Duration) {
         let held = self.held.take().expect("present until it passes");
-        let after = self.inner.core.check_passed(held, self.overdue, took, self.inner.now());
+        let proof = job == Job::Validate;
+        let after = self.inner.core.check_passed(held, self.overdue, proof, took, self.inner.now());
         self.inner.run(after);
     }
 }
@@ -80,6 +81,6 @@ async fn check<M: Manager>(mut checking: Checking<M>, job: Job) {
     let took = began.elapsed();
     checking.inner.timings.validate(took);
     if passed {
-        checking.pass(took);
+        checking.pass(job, took);
     }
 }

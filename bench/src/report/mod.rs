@@ -2,12 +2,11 @@
 //!
 //! - [`plan`]: which command lines. [`results`]: runs them. [`exhibit`], [`chart`]: tables and what is drawn of them.
 //! - [`targets`]: what is to be reached. [`figure`]: what was. [`verdict`]: both side by side.
-//! - [`machine`], [`page`], [`markdown`]: what is written.
+//! - [`page`], [`markdown`]: what is written.
 
 mod chart;
 mod exhibit;
 mod figure;
-mod machine;
 mod markdown;
 mod page;
 mod plan;
@@ -20,6 +19,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use self::plan::Plan;
+use crate::machine;
 
 /// Where traces lie if nothing else is said.
 const TRACES: &str = "../shared/traces";

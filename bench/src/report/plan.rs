@@ -14,6 +14,7 @@ pub(super) struct Plan {
     pub(super) memory: Vec<String>,
     pub(super) growth: Vec<String>,
     pub(super) bound: Vec<String>,
+    pub(super) features: Vec<String>,
     pub(super) hit_ratio: Vec<String>,
 }
 
@@ -32,6 +33,7 @@ impl Plan {
             memory: line(""),
             growth: line(""),
             bound: line(""),
+            features: line(""),
             hit_ratio: line(&hit_ratio(
                 traces,
                 "millpond1,millpond,policy,moka,mini-moka,quick-cache,foyer,tinyufo,lru",
@@ -57,6 +59,7 @@ impl Plan {
             memory: line("--subjects millpond,quick_cache,moka"),
             growth: line("--rounds 5 --subjects millpond,quick_cache"),
             bound: line("--subjects millpond,quick_cache,moka"),
+            features: line(""),
             hit_ratio: line(&hit_ratio(traces, "millpond1,millpond,moka,quick-cache,foyer,tinyufo")),
         }
     }
@@ -81,7 +84,7 @@ pub(super) fn parse<A: Args>(line: &str) -> anyhow::Result<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{bound, growth, hit_ratio, instructions, latency, memory, throughput};
+    use crate::{bound, features, growth, hit_ratio, instructions, latency, memory, throughput};
 
     fn all_parse<A: Args>(lines: &[String]) -> Vec<A> {
         assert!(!lines.is_empty());
@@ -102,6 +105,7 @@ mod tests {
             all_parse::<memory::Args>(&plan.memory);
             all_parse::<growth::Args>(&plan.growth);
             all_parse::<bound::Args>(&plan.bound);
+            all_parse::<features::Args>(&plan.features);
             all_parse::<hit_ratio::Args>(&plan.hit_ratio);
             let throughput = all_parse::<throughput::Args>(&plan.throughput);
             assert!(throughput.iter().all(|args| args.rounds >= 5), "fewer rounds say nothing");

@@ -4,7 +4,7 @@ use super::exhibit::{Chapter, Exhibit};
 use super::plan::{Plan, parse};
 use crate::adapters::Kind;
 use crate::table::Section;
-use crate::{bound, growth, hit_ratio, instructions, latency, memory, throughput};
+use crate::{bound, features, growth, hit_ratio, instructions, latency, memory, throughput};
 
 /// Figures. What could not be measured is empty.
 #[derive(Debug, Default)]
@@ -23,13 +23,14 @@ pub(super) struct Results {
 pub(super) fn measure(plan: &Plan, mut tell: impl FnMut(&Exhibit)) -> (Results, Vec<Chapter>) {
     let mut results = Results::default();
     let mut chapters = Vec::new();
-    let parts: [(&str, &str, &[String], Part); 7] = [
+    let parts: [(&str, &str, &[String], Part); 8] = [
         ("Throughput", "throughput", &plan.throughput, throughput),
         ("Latency", "latency", &plan.latency, latency),
         ("Instructions", "instructions", &plan.instructions, instructions),
         ("Memory", "memory", &plan.memory, memory),
         ("Growth", "growth", &plan.growth, growth),
         ("The bound", "bound", &plan.bound, bound),
+        ("Features", "features", &plan.features, features),
         ("Hit ratio", "hit-ratio", &plan.hit_ratio, hit_ratio),
     ];
     for (title, command, lines, part) in parts {
@@ -109,6 +110,11 @@ fn bound(line: &str, results: &mut Results, show: Show<'_>) -> anyhow::Result<()
     Ok(())
 }
 
+/// Its tables carry their targets themselves.
+fn features(line: &str, _: &mut Results, show: Show<'_>) -> anyhow::Result<()> {
+    features::measure(&parse(line)?, |section| show(Exhibit::table(section)))
+}
+
 fn hit_ratio(line: &str, results: &mut Results, show: Show<'_>) -> anyhow::Result<()> {
     let args: hit_ratio::Args = parse(line)?;
     let report = hit_ratio::measure(&args)?;
@@ -132,7 +138,7 @@ mod tests {
         };
         let mut told = Vec::new();
         let (results, chapters) = measure(&plan, |exhibit| told.push(exhibit.section.title.clone()));
-        assert_eq!((told.len(), chapters.len()), (3, 7), "{told:?}");
+        assert_eq!((told.len(), chapters.len()), (3, 8), "{told:?}");
         assert!(results.throughput.is_empty());
         assert_eq!(chapters[0].exhibits[0].section.title, "Not measured");
         assert!(chapters[0].exhibits[0].section.rows[0][0].contains("unheard-of"), "{chapters:?}");

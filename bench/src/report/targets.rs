@@ -2,15 +2,8 @@
 
 use super::figure::Figure;
 use crate::adapters::Kind;
+use crate::target::Bound;
 use crate::throughput::Workload;
-
-/// How a figure is judged.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Bound {
-    AtMost(f64),
-    AtLeast(f64),
-    Above(f64),
-}
 
 /// One line of the table.
 #[derive(Clone, Copy, Debug)]
@@ -83,38 +76,3 @@ pub(super) const TARGETS: &[Target] = &[
     target("longest insert while growing, ms", Figure::LongestPause, AtMost(2.0)),
     target("entries over capacity during churn", Figure::OverCapacity, AtMost(0.0)),
 ];
-
-impl Bound {
-    pub(super) fn is_met_by(self, value: f64) -> bool {
-        match self {
-            Self::AtMost(bound) => value <= bound,
-            Self::AtLeast(bound) => value >= bound,
-            Self::Above(bound) => value > bound,
-        }
-    }
-}
-
-impl std::fmt::Display for Bound {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::AtMost(bound) => write!(f, "≤ {bound}"),
-            Self::AtLeast(bound) => write!(f, "≥ {bound}"),
-            Self::Above(bound) => write!(f, "> {bound}"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bounds_are_kept_to_the_letter() {
-        assert!(AtMost(1.0).is_met_by(1.0) && !AtMost(1.0).is_met_by(1.001));
-        assert!(AtLeast(-0.2).is_met_by(-0.2) && !AtLeast(-0.2).is_met_by(-0.21));
-        assert!(Above(0.0).is_met_by(0.1) && !Above(0.0).is_met_by(0.0));
-        for bound in [AtMost(0.0), AtLeast(0.0), Above(0.0)] {
-            assert!(!bound.is_met_by(f64::NAN), "no figure meets nothing");
-        }
-    }
-}

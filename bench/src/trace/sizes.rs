@@ -38,7 +38,7 @@ impl Sizes {
             Self::Lognormal => {
                 LogNormal::new(16_384f64.ln(), 1.5).expect("a finite sigma").sample(&mut random)
             }
-            Self::Two if hash % 10 == 0 => 131_072.0,
+            Self::Two if hash.is_multiple_of(10) => 131_072.0,
             Self::Two => 1024.0,
         };
         size.clamp(1.0, LARGEST) as u32

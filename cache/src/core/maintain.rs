@@ -111,6 +111,7 @@ impl<K, V, S> Core<K, V, S> {
             let dead = shard.lock().collect_all();
             drop(dead);
         }
+        self.published.renew(self);
     }
 
     /// Removes the live entries that `is_doomed` picks, and returns how many. It is asked without a lock, under a pin; what
@@ -145,8 +146,9 @@ impl<K, V, S> Core<K, V, S> {
                 let aftermath = locked.finish();
                 self.report(&pin, index, &removed);
                 Self::bury(None, aftermath);
-                self.wait_for_receiver(&removed);
             }
+            drop(pin);
+            self.wait_for_receiver();
         }
         count
     }

@@ -54,6 +54,7 @@ use crate::counters::Counters;
 use crate::expiry::Expiry;
 use crate::freshness::Freshness;
 use crate::listener::Listener;
+use crate::metrics::Published;
 use crate::notifications::Outbox;
 use crate::policy::Marks;
 use crate::store::shards::Shards;
@@ -75,6 +76,7 @@ pub(crate) struct Core<K, V, S> {
     /// Where removals go that somebody receives.
     pub(crate) outbox: Option<Box<dyn Outbox<K, V>>>,
     pub(crate) counters: Option<Counters>,
+    pub(crate) published: Published,
     pub(crate) ticks: Ticks,
     /// Ticks, or [`OFF`](expire::OFF).
     pub(crate) time_to_live: u64,

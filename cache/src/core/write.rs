@@ -318,7 +318,9 @@ impl<K, V, S> Core<K, V, S> {
             self.report(pin, shard, removed);
         }
         Self::bury(pin, aftermath);
-        self.wait_for_receiver(removed);
+        if !removed.notes().is_empty() {
+            self.wait_for_receiver();
+        }
     }
 
     /// Tells statistics and listener. Never panics.
@@ -367,10 +369,10 @@ impl<K, V, S> Core<K, V, S> {
         Removed::attach(self.outbox.as_ref().map(|outbox| outbox.order()), notes)
     }
 
-    /// Where the queue of events is too long and writers are to wait for that: waits.
+    /// Where the queue of events is too long and writers are to wait for that: waits. Not under a lock or a pin.
     #[inline]
-    pub(super) fn wait_for_receiver(&self, removed: &Removed<'_>) {
-        if let (Some(outbox), false) = (&self.outbox, removed.notes().is_empty()) {
+    pub(super) fn wait_for_receiver(&self) {
+        if let Some(outbox) = &self.outbox {
             outbox.wait();
         }
     }
@@ -501,7 +503,9 @@ where
         self.report(&pin, index, &removed);
         let taken = taken.map(|node| take(&node.key, &node.value));
         Self::bury(Some(pin), aftermath);
-        self.wait_for_receiver(&removed);
+        if !removed.notes().is_empty() {
+            self.wait_for_receiver();
+        }
         taken
     }
 }

@@ -14,6 +14,8 @@ mod clear;
 mod clock;
 mod compute;
 mod compute_async;
+#[cfg(feature = "serde")]
+mod config;
 mod drops;
 mod expiry;
 mod expiry_rule;
@@ -27,6 +29,8 @@ mod listener;
 mod loading;
 mod loading_async;
 mod lru;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod model;
 mod notifications;
 mod panics;

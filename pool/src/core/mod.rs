@@ -8,15 +8,15 @@
 mod breaker;
 mod codel;
 mod entry;
+mod opening;
 mod state;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::clock::Ticks;
-use crate::error::{ConnectError, ConnectFailure};
+use crate::error::ConnectFailure;
 use crate::shelf::{Shelf, Slot};
 use crate::stats::{Stats, Status};
 use crate::sync::{AtomicU32, Mutex, Ordering};
@@ -24,7 +24,8 @@ use crate::waiters::{Rank, Ticket, Waiter, Waiters};
 
 use breaker::Breaker;
 use codel::Codel;
-pub(crate) use entry::{Dates, Entry, Fitness, Held};
+pub(crate) use entry::{Entry, Fitness, Held};
+pub(crate) use opening::{Attempt, Next};
 pub(crate) use state::{After, Delivery, Limits};
 use state::{State, Turn, fitness};
 
@@ -58,22 +59,6 @@ pub(crate) type Late<C, E> = Result<Delivery<C, E>, Expired<E>>;
 
 /// What a waiter found: its delivery, and what is left to be done if it looked for a connection itself.
 pub(crate) type Polled<C, E> = (Option<Delivery<C, E>>, Option<After<C, E>>);
-
-/// A finished attempt to open a connection.
-pub(crate) struct Attempt<C> {
-    pub(crate) connection: C,
-    pub(crate) generation: u32,
-    pub(crate) took: Duration,
-}
-
-/// What an opener does next.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// Dial then, if that is not past.
-    At(Slot, Instant),
-    /// Nobody wants the connection any more; the opening is no longer counted.
-    StandDown,
-}
 
 /// Of a connection that ends, what it was counted as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -379,11 +364,13 @@ impl<C, E> Core<C, E> {
         self.state.lock().checking += 1;
     }
 
-    /// A check or reset was passed: the connection goes to whoever is first.
+    /// A check or reset was passed: the connection goes to whoever is first. `proof`:
+    /// whether that shows it alive; cleaning it may be nothing but a look at memory.
     pub(crate) fn check_passed(
         &self,
         mut held: Held<C>,
         overdue: bool,
+        proof: bool,
         took: Duration,
         now: Ticks,
     ) -> After<C, E> {
@@ -393,7 +380,9 @@ impl<C, E> Core<C, E> {
             turn.state.stats.validations += 1;
             turn.state.stats.validation_time += took;
             held.entry.dates.seen = now;
-            held.entry.dates.proved = turn.suspicions;
+            if proof {
+                held.entry.dates.proved = turn.suspicions;
+            }
             turn.offer(held);
             turn.plan(false);
         })
@@ -557,88 +546,5 @@ impl<C, E> Core<C, E> {
     /// Panics unless the counts agree.
     pub(crate) fn check_invariants(&self) {
         self.change(0, |turn| turn.check_invariants()).0
-    }
-
-    // ----- openers; each holds one of the `opening` -----
-
-    /// The generation of a connection whose opening begins now.
-    pub(crate) fn generation(&self) -> u32 {
-        self.generation.load(Ordering::Relaxed)
-    }
-
-    /// When an opener may try, if anybody still wants its connection.
-    pub(crate) fn next_attempt(&self, slot: Slot, now: Ticks, instant: Instant) -> (Next, After<C, E>) {
-        self.change(now, |turn| {
-            let state = &*turn.state;
-            let failing = !state.breaker.is_closed();
-            let idle = turn.shelf.count();
-            let wanted = !state.waiters.is_empty()
-                || idle < turn.limits.min_idle.min(state.max_size)
-                || (failing && state.breaker.interested(instant));
-            // In an outage one prober is enough: the others of a burst stand down.
-            let superfluous = failing && state.opening > 1;
-            if state.closed || !wanted || superfluous || state.live - state.closing > state.max_size {
-                turn.state.opening -= 1;
-                turn.free(slot);
-                return Next::StandDown;
-            }
-            Next::At(slot, state.breaker.next_attempt(instant))
-        })
-    }
-
-    pub(crate) fn opened(&self, slot: Slot, attempt: Attempt<C>, now: Ticks) -> After<C, E> {
-        let Attempt { connection, generation, took } = attempt;
-        let lifetime = self.limits.lifetime;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_precision_loss,
-            clippy::cast_sign_loss,
-            reason = "a random share of a span"
-        )]
-        let early = ((lifetime / 10) as f64 * fastrand::f64()) as Ticks;
-        let expires = if lifetime == Ticks::MAX { lifetime } else { now.saturating_add(lifetime - early) };
-        let dates = Dates { generation, proved: 0, jitter: fastrand::f32(), expires, seen: now, used: now };
-        let mut entry = Box::new(Entry { connection, dates, borrow: None });
-        self.change(now, |turn| {
-            turn.state.opening -= 1;
-            turn.after.errors.extend(turn.state.breaker.succeeded());
-            turn.state.stats.opened += 1;
-            turn.state.stats.connect_time += took;
-            entry.dates.proved = turn.suspicions;
-            turn.offer(Held { slot, entry });
-            turn.plan(true);
-        })
-        .1
-    }
-
-    /// An attempt failed; the opener goes on if somebody wants it to.
-    pub(crate) fn open_failed(
-        &self,
-        error: ConnectError<E>,
-        permanent: bool,
-        now: Ticks,
-        instant: Instant,
-    ) -> After<C, E> {
-        let error = Arc::new(error);
-        self.change(now, |turn| {
-            turn.state.stats.connect_failures += 1;
-            self.suspect(turn);
-            turn.after.errors.extend(turn.state.breaker.failed(error, permanent, instant));
-            let status = turn.status();
-            let told = turn.is_hopeless(&status);
-            if let Some(failure) = turn.state.breaker.failure(instant).filter(|_| told) {
-                turn.deliver_to_all(|| Delivery::Failed(failure.clone()));
-            }
-        })
-        .1
-    }
-
-    /// An opener was dropped before it ended, with its runtime. The next change of the pool starts another.
-    pub(crate) fn opener_lost(&self, slot: Slot, now: Ticks) -> After<C, E> {
-        self.change(now, |turn| {
-            turn.state.opening -= 1;
-            turn.free(slot);
-        })
-        .1
     }
 }

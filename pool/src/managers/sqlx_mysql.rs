@@ -12,9 +12,10 @@ const PERMANENT: [u16; 5] = [1044, 1045, 1049, 1130, 1251];
 
 /// Opens [`MySqlConnection`]s, to MySQL or MariaDB.
 ///
-/// A connection that comes back inside a transaction that sqlx knows of is discarded. One that was opened by a `BEGIN` of
-/// the user's own is ended by [`clean`](Self::clean), which also notices a connection that broke under a query; without it
-/// drop such a guard by `Guard::discard`.
+/// A connection that comes back is drained in the background of what is still to come of its last query, so that one that
+/// broke under a query is noticed and never lent again: a task a borrow, and no round trip. One that comes back inside a
+/// transaction that sqlx knows of is discarded; one that was opened by a `BEGIN` of the user's own is ended by
+/// [`clean`](Self::clean).
 #[derive(Clone, Debug)]
 pub struct SqlxMySql {
     options: Provider<MySqlConnectOptions, sqlx::Error>,
@@ -59,17 +60,17 @@ impl Manager for SqlxMySql {
     }
 
     fn on_return(&self, connection: &mut MySqlConnection) -> Verdict {
-        if connection.is_in_transaction() {
-            Verdict::Discard
-        } else if self.clean {
-            Verdict::Reset
-        } else {
-            Verdict::Keep
-        }
+        // sqlx reads MySQL's packets in two steps, so the draining must not be dropped half way: no look in passing, as
+        // with PostgreSQL.
+        if connection.is_in_transaction() { Verdict::Discard } else { Verdict::Reset }
     }
 
     async fn reset(&self, connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
-        connection.execute(sqlx::raw_sql("ROLLBACK")).await.map(drop)
+        connection.flush().await?;
+        if self.clean {
+            connection.execute(sqlx::raw_sql("ROLLBACK")).await?;
+        }
+        Ok(())
     }
 
     async fn close(&self, connection: MySqlConnection) {

@@ -148,3 +148,18 @@ async fn a_discarded_connection_makes_the_others_prove_themselves() {
     assert_eq!(validations(), 2, "trusted again");
     drop(again);
 }
+
+/// Cleaning is no proof of life: what was returned under suspicion is checked after its reset.
+#[tokio::test(start_paused = true)]
+async fn a_reset_does_not_prove_a_connection_alive() {
+    let (pool, control) = pool(|b| b.max_size(2));
+    let (first, second) = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    let id = second.id;
+    Guard::discard(first);
+    control.on_return.set(Act::Slow); // asks for a reset, which works
+    control.validate.set(Act::Fail);
+    drop(second);
+    settle().await;
+    control.validate.set(Act::Work);
+    assert_ne!(pool.get().await.unwrap().id, id);
+}

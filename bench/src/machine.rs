@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::rounds::cores;
 
 /// What a reader needs to judge figures by, as names and values.
-pub(super) fn describe(command: &str) -> Vec<(&'static str, String)> {
+pub(crate) fn describe(command: &str) -> Vec<(&'static str, String)> {
     vec![
         ("processor", processor()),
         ("cores", cores().to_string()),
