@@ -24,7 +24,7 @@ fn an_lru_cache_shows_its_order_of_use() {
     };
     assert_eq!(keys(policy.coldest(100)), [1, 2, 4, 5, 6, 8, 9, 3, 0, 7]);
     assert_eq!(keys(policy.hottest(4)), [7, 0, 3, 9]);
-    assert_eq!(keys(policy.coldest(0)), [0_u64; 0]);
+    assert!(keys(policy.coldest(0)).is_empty());
     // Looking is no use: the next to go is the one that was shown as coldest.
     cache.insert(10, 100);
     assert!(!cache.contains_key(&1) && cache.contains_key(&2));
