@@ -30,6 +30,7 @@
 //! - Many keys at once: [`Cache::get_all`], and [`Cache::get_many_with`] with one load for what is missing.
 //! - With the feature `tokio`: [`BatchLoader`], which gathers single misses into bulk loads, and loads that outlive their
 //!   caller, [`Cache::get_or_insert_with_detached`].
+//! - With the feature `store`: [`backing`], caches that read through to a database and write through or behind to it.
 //! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
 //! - Weights in bytes for common types: [`weighers`].
 //! - The bound and who leaves: [`Cache::set_max_capacity`], [`EvictionPolicy`], [`Admission`], [`Cache::policy`].
@@ -42,6 +43,8 @@
 //! - `Cache::publish_metrics`: statistics for the recorder of the `metrics` crate, with the feature `metrics`.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
 
+#[cfg(feature = "store")]
+pub mod backing;
 #[cfg(feature = "tokio")]
 mod batch;
 mod builder;

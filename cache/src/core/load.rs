@@ -91,6 +91,13 @@ impl<K, V> Flights<K, V> {
         self.take(hash, |in_flight| Arc::ptr_eq(&in_flight.flight, flight)).is_some()
     }
 
+    /// Whether this very flight is still the key's. The caller holds the shard's lock.
+    #[cfg(feature = "store")]
+    fn holds(&self, hash: KeyHash, flight: &Arc<Flight<V>>) -> bool {
+        let table = self.table.lock();
+        table.find(hash.full(), |in_flight| Arc::ptr_eq(&in_flight.flight, flight)).is_some()
+    }
+
     /// Joins the flight of this key or starts one. The caller holds the shard's lock.
     pub(super) fn board(&self, hash: KeyHash, key: K, is_refresh: bool) -> Boarded<K, V>
     where
@@ -386,6 +393,16 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
     /// The key.
     pub(crate) fn key(&self) -> &K {
         self.key.as_deref().expect("a leader ends once")
+    }
+
+    /// Whether no write or invalidation of the key has detached this flight so far.
+    #[cfg(feature = "store")]
+    pub(crate) fn stands(&self) -> bool {
+        let index = self.core.shard_index(self.hash);
+        let locked = self.core.shards[index].lock();
+        let stands = self.core.flights[index].holds(self.hash, &self.flight);
+        drop(locked);
+        stands
     }
 
     /// Leaves it to the caller to count the load, which is one for many keys.

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "tokio")]
 mod background;
+#[cfg(feature = "store")]
+mod backing;
 mod basic;
 #[cfg(feature = "tokio")]
 mod batch;
