@@ -366,7 +366,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// Loads and computes in flight now.
     #[must_use]
     pub fn loads_in_flight(&self) -> usize {
-        self.core.flights.iter().map(crate::core::load::Flights::len).sum()
+        self.core.flights.iter().map(crate::core::flights::Flights::len).sum()
     }
 
     /// The name given at build.

@@ -30,6 +30,7 @@
 //! - Many keys at once: [`Cache::get_all`], and [`Cache::get_many_with`] with one load for what is missing.
 //! - With the feature `tokio`: [`BatchLoader`], which gathers single misses into bulk loads, and loads that outlive their
 //!   caller, [`Cache::get_or_insert_with_detached`].
+//! - With the feature `store`: [`backing`], caches that read through to a database and write through or behind to it.
 //! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
 //! - Weights in bytes for common types: [`weighers`].
 //! - The bound and who leaves: [`Cache::set_max_capacity`], [`EvictionPolicy`], [`Admission`], [`Cache::policy`].
@@ -40,8 +41,11 @@
 //! - [`Expiry`], [`Cache::set_expires_after`]: a life of its own for each entry.
 //! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
 //! - `Cache::publish_metrics`: statistics for the recorder of the `metrics` crate, with the feature `metrics`.
+//! - A span of `tracing` called `cache_load` around each load, at the level of debug, with the feature `tracing`.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
 
+#[cfg(feature = "store")]
+pub mod backing;
 #[cfg(feature = "tokio")]
 mod batch;
 mod builder;
@@ -87,6 +91,7 @@ mod rejected;
 mod removal;
 #[cfg(feature = "snapshot")]
 mod snapshot;
+mod span;
 mod stats;
 mod store;
 mod sync;

@@ -5,8 +5,8 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use rayon::prelude::*;
 
-use super::Args;
 use super::adapters::Kind;
+use super::args::Args;
 use super::load::Load;
 use super::runner::{self, Length};
 use crate::lanes::{Lane, Lanes};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::Args;
 use super::adapters::Kind;
+use super::args::Args;
 use super::load::{Callers, Load};
 use super::runner::{self, Length, SIZE};
 use crate::lanes::{Lane, Lanes};

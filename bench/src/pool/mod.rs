@@ -5,51 +5,17 @@
 //! - [`counted`]: instructions, by callgrind. [`targets`]: what is to be reached.
 
 mod adapters;
+mod args;
 mod counted;
 mod load;
 mod measure;
 mod runner;
 mod targets;
 
-use std::path::PathBuf;
-
-use clap::ValueEnum as _;
-
-use self::adapters::Kind;
+pub(crate) use self::args::Args;
 pub(crate) use self::counted::{ChildArgs, child};
-use self::load::Load;
 use crate::table::Section;
-use crate::throughput::at_least_one;
 use crate::{page, target};
-
-/// Options of `pool`.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Who borrows
-    #[arg(long, value_delimiter = ',', default_values_t = Load::value_variants().to_vec(), value_enum)]
-    loads: Vec<Load>,
-    /// Rounds after the first, which warms up
-    #[arg(long, default_value_t = 7, value_parser = at_least_one)]
-    rounds: usize,
-    /// Borrows of each caller in a round of `alone` and `tasks2`
-    #[arg(long, default_value_t = 500_000, value_parser = at_least_one)]
-    borrows: usize,
-    /// Milliseconds of a round of the other loads
-    #[arg(long, default_value_t = 300, value_parser = at_least_one)]
-    millis: usize,
-    /// Subject that ratios refer to; for threads it is r2d2
-    #[arg(long, default_value = "deadpool", value_enum)]
-    reference: Kind,
-    /// Only these subjects [default: all]
-    #[arg(long, value_delimiter = ',', value_enum)]
-    subjects: Vec<Kind>,
-    /// Times only: no instructions, for which valgrind is needed
-    #[arg(long)]
-    no_instructions: bool,
-    /// Also writes the tables to this page, in place of those of an earlier run
-    #[arg(long)]
-    page: Option<PathBuf>,
-}
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {

@@ -54,7 +54,7 @@ pub(super) fn checks(blocks: &[Block], counts: &[counted::Block]) -> Vec<Check> 
         let block = blocks.iter().find(|block| block.load == load);
         let nanos = block.and_then(|block| block.lanes.median(&own.to_string()));
         let check = Check::new(format!("{what}, ns"), nanos, AtMost(HIKARI));
-        checks.push(check.with_remark("HikariCP's figure is of another day and JVM"));
+        checks.push(check.with_remark("HikariCP took 34 to 39 ns where the targets were set"));
     }
     checks
 }

@@ -18,7 +18,7 @@ use clap::ValueEnum as _;
 use servers::Postgres;
 
 use self::fault::Fault;
-use self::outcome::Outcome;
+use self::outcome::{Cell, Outcome};
 use crate::databases::Kind;
 use crate::table::{Section, duration};
 use crate::{page, progress, target};
@@ -35,13 +35,6 @@ pub(crate) struct Args {
     /// Also writes the tables to this page, in place of those of an earlier run
     #[arg(long)]
     page: Option<PathBuf>,
-}
-
-/// What came of one fault with one pool, or what kept it from being played.
-struct Cell {
-    kind: Kind,
-    fault: Fault,
-    outcome: Result<Outcome, String>,
 }
 
 /// Runs the command.

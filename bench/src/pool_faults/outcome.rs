@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::caller::Seen;
+use super::fault::Fault;
+use crate::databases::Kind;
 
 /// What came of one fault with one pool.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +39,13 @@ pub(super) struct Outcome {
     pub(super) inside: usize,
     /// What does not fit elsewhere.
     pub(super) remark: String,
+}
+
+/// What came of one fault with one pool, or what kept it from being played.
+pub(super) struct Cell {
+    pub(super) kind: Kind,
+    pub(super) fault: Fault,
+    pub(super) outcome: Result<Outcome, String>,
 }
 
 /// When the fault began, when it was complete, and when it was over.

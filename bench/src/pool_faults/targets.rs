@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::fault::Fault;
-use super::outcome::Outcome;
-use super::{Cell, trial};
+use super::outcome::{Cell, Outcome};
+use super::trial;
 use crate::databases::Kind;
 use crate::target::Bound::{AtLeast, AtMost};
 use crate::target::Check;

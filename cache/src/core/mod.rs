@@ -24,6 +24,7 @@ pub(crate) mod budget;
 pub(crate) mod clear;
 mod compute;
 pub(crate) mod expire;
+pub(crate) mod flights;
 mod held;
 pub(crate) mod janitors;
 pub(crate) mod load;
@@ -44,8 +45,8 @@ use std::sync::atomic::AtomicBool;
 
 use budget::Budget;
 use clear::Waiting;
+use flights::Flights;
 use janitors::Janitors;
-use load::Flights;
 
 use crate::clock::Ticks;
 use crate::counters::Counters;

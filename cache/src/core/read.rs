@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hash};
 use equivalent::Equivalent;
 
 use super::expire::OFF;
-use super::renew::refresh_after_read;
+use super::renew::{earliest, refresh_after_read};
 use super::{Core, KeyHash};
 use crate::clock::kept;
 use crate::counter::Counter;
@@ -148,9 +148,11 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         if let Some(refresh) = refresh {
             refresh_after_read(refresh, shard, found, now);
         }
-        // A rule is asked by each hit, and so is chance where refreshes may come early.
-        let asked = self.expiry.is_some() || refresh.is_some_and(|refresh| refresh.beta > 0.0);
+        // A rule is asked by each hit.
+        let asked = self.expiry.is_some();
         if let (false, Some(quiet), Some(times)) = (asked, shard.quiet(found), shard.times(found.id)) {
+            let renewal =
+                refresh.zip(renewal).map(|(refresh, renewal)| (renewal, earliest(refresh, renewal)));
             quiet.set(times, self.idle_left, renewal);
         }
     }

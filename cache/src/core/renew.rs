@@ -9,7 +9,8 @@ use std::cell::Cell;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
-use super::load::{Leader, Tags};
+use super::flights::Tags;
+use super::load::Leader;
 use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
 use crate::counter::Counter;
@@ -57,8 +58,18 @@ fn due<K>(refresh: &Refreshing<K>, renewal: &Renewal, now: u64) -> Option<u64> {
 
 #[inline(never)]
 fn is_early(beta: f64, renewal: &Renewal, left: u64) -> bool {
-    let reach = f64::from(renewal.cost.load(Ordering::Relaxed)) * 1_000.0 * beta;
+    let reach = reach(beta, renewal);
     (left as f64) < reach * FARTHEST && (left as f64) <= reach * draw()
+}
+
+/// How early a draw of 1 makes a refresh, in ticks.
+fn reach(beta: f64, renewal: &Renewal) -> f64 {
+    f64::from(renewal.cost.load(Ordering::Relaxed)) * 1_000.0 * beta
+}
+
+/// How long before the value is due chance may have it loaded, in ticks.
+pub(super) fn earliest<K>(refresh: &Refreshing<K>, renewal: &Renewal) -> u64 {
+    if refresh.beta > 0.0 { (reach(refresh.beta, renewal) * FARTHEST) as u64 } else { 0 }
 }
 
 /// Begins a refresh of an entry that is being read, if it is due and plain reads do that.
@@ -273,6 +284,8 @@ mod tests {
         // Of draws of minus a logarithm, the part above x is the exponential of minus x.
         for (left, likely) in [(0, 1.0), (3_466, 0.5), (11_513, 0.1), (200_000, 0.0)] {
             for beta in [1.0, 2.0] {
+                let refresh = Refreshing::<u8> { beta, ..Refreshing::default() };
+                assert_eq!(earliest(&refresh, &renewal), (200_000.0 * beta) as u64);
                 let left = (f64::from(left) * beta) as u64;
                 let early = (0..40_000).filter(|_| is_early(beta, &renewal, left)).count();
                 let part = early as f64 / 40_000.0;

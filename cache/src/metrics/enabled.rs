@@ -25,7 +25,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// | `cache_hits_total`, `cache_misses_total` | counter | |
     /// | `cache_loads_total` | counter | `result`: `success`, `failure` |
     /// | `cache_load_seconds` | histogram | |
-    /// | `cache_removals_total` | counter | `cause`: `explicit`, `replaced`, `expired`, `size` |
+    /// | `cache_removals_total` | counter | `cause`: `explicit`, `replaced`, `expired`, `size`, `cleared` |
     /// | `cache_evicted_weight_total` | counter | |
     /// | `cache_rejected_total` | counter | |
     /// | `cache_refreshes_total` | counter | `result`: `success`, `failure`, `discarded` |
@@ -108,6 +108,7 @@ impl Handles {
                 (removals("replaced"), Stats::replaced),
                 (removals("expired"), Stats::expired),
                 (removals("size"), Stats::evictions),
+                (removals("cleared"), Stats::cleared),
                 (plain("cache_evicted_weight_total"), Stats::evicted_weight),
                 (plain("cache_rejected_total"), Stats::rejected),
                 (refreshes("success"), Stats::refreshes),

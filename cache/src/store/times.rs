@@ -90,15 +90,17 @@ impl Quiet {
         now <= self.0.load(Ordering::Relaxed)
     }
 
-    /// Until the deadline, until no more than `left` is left to the idle end, or until it is due to be loaded again.
-    pub(crate) fn set(&self, times: &Times, left: u64, renewal: Option<&Renewal>) {
+    /// Until the deadline, until no more than `left` is left to the idle end, or until so much time before it is due to be loaded
+    /// again.
+    pub(crate) fn set(&self, times: &Times, left: u64, renewal: Option<(&Renewal, u64)>) {
         let deadline = times.deadline.load(Ordering::Relaxed).wrapping_sub(1);
         let idle = times.idle.load(Ordering::Relaxed).wrapping_sub(left);
-        let due = match renewal.map_or(0, |renewal| renewal.due.load(Ordering::Relaxed)) {
+        let due = renewal.map_or(u64::MAX, |(renewal, early)| match renewal.due.load(Ordering::Relaxed) {
+            0 => u64::MAX,
             // It is being loaded, and nobody knows when it is to be loaded again if that fails.
             FAR => 0,
-            due => due.wrapping_sub(1),
-        };
+            due => (due - 1).saturating_sub(early),
+        });
         self.0.store(deadline.min(idle).min(due), Ordering::Relaxed);
     }
 

@@ -271,7 +271,7 @@ fn b03_a_rule_may_use_the_cache() {
             *self.0.lock() = Some(cache);
         }
     }
-    crate::support::watchdog(20, || {
+    crate::support::watchdog(120, || {
         let rule = Arc::new(Meddler(Mutex::new(None)));
         let (cache, _clock) = timed(|b| b.shards(1).max_capacity(10).expire_after(Arc::clone(&rule)));
         *rule.0.lock() = Some(cache.clone());
@@ -421,7 +421,7 @@ fn b10_a_clock_that_goes_back_for_good() {
 
 #[test]
 fn b08_an_end_set_from_outside_against_hits() {
-    crate::support::watchdog(60, || {
+    crate::support::watchdog(300, || {
         let (cache, clock) = timed(|b| b.shards(1));
         /// Rounds, each with a key of its own.
         const ROUNDS: u64 = 1_000;

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "tokio")]
 mod background;
+#[cfg(feature = "store")]
+mod backing;
 mod basic;
 #[cfg(feature = "tokio")]
 mod batch;
@@ -44,6 +46,8 @@ mod resize;
 mod schedules;
 #[cfg(feature = "snapshot")]
 mod snapshot;
+#[cfg(feature = "tracing")]
+mod spans;
 mod stale;
 mod stats;
 mod stress;

@@ -172,7 +172,9 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn new(mut config: Config) -> Self {
+        // A rule is asked other things of an entry that was evicted, so without word of evictions its answers are not known.
+        config.rule &= config.listener || config.roomy || config.unbounded;
         let clock = Arc::new(ManualClock::new());
         let log = Arc::new(parking_lot::Mutex::new(Vec::new()));
         let mut builder = Cache::builder().clock(Arc::clone(&clock)).shards(config.shards).hasher(Choice(

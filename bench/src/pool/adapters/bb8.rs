@@ -37,6 +37,11 @@ impl Tasks for Bb8 {
 
     #[inline]
     async fn get(&'static self) -> Self::Held {
-        self.0.get().await.expect("connecting can't fail")
+        loop {
+            // Some wait for the whole 30 s: bb8 may lose a wake-up, and newcomers pass those who wait.
+            if let Ok(held) = self.0.get().await {
+                return held;
+            }
+        }
     }
 }

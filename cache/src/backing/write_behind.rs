@@ -1,0 +1,94 @@
+//! Write-behind: the queue first, and the cache never against it.
+//!
+//! The queue is the truth for the keys that are in it; the cache is filled by loads only, and a load asks the queue before it
+//! asks the store. So a write takes the key out of the cache *after* it was accepted: what is loaded from then on is the new
+//! value, and a load that began before loses its right to publish. Then the writer leads a load itself, for the next reader.
+
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::behind::Behind;
+use super::dead_letter::DeadCause;
+use super::error::{CloseError, StoreCacheError};
+use super::inner::Inner;
+use super::store::Store;
+use crate::core::load::Boarding;
+use crate::core::write::Life;
+
+impl<K, V, St> Inner<K, V, St>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    St: Store<K, V>,
+{
+    pub(crate) async fn write_behind(
+        self: &Arc<Self>,
+        behind: &Behind<K, V, St::Error>,
+        key: K,
+        value: Option<V>,
+    ) -> Result<(), StoreCacheError<St::Error>> {
+        let key = Arc::new(key);
+        behind.accept(Arc::clone(&key), value.map(Arc::new), || self.now()).await?;
+        // It is accepted: from here on there is no await, so nobody can leave in between.
+        self.ensure_driven(behind);
+        self.cache.invalidate(&*key);
+        self.publish(&key);
+        Ok(())
+    }
+
+    /// Loads a key from the queue into the cache, unless somebody else is loading it or it is there.
+    pub(crate) fn publish(&self, key: &K) {
+        if let Boarding::Lead(leader) = self.cache.core.board(key.clone()) {
+            let inside = leader.flight().enter();
+            let pending = self.pending(key);
+            drop(inside);
+            // Written meanwhile: the store has it, and the next reader asks there.
+            if let Some(value) = pending {
+                leader.uncounted().loaded(value, Life::Configured);
+            }
+        }
+    }
+
+    pub(crate) async fn flush(self: &Arc<Self>, behind: &Behind<K, V, St::Error>) {
+        let number = behind.queue.lock().flush();
+        behind.bell.notify_one();
+        self.until_resolved(behind, number).await;
+    }
+
+    async fn until_resolved(self: &Arc<Self>, behind: &Behind<K, V, St::Error>, number: u64) {
+        loop {
+            let progress = behind.progress.notified();
+            if behind.queue.lock().is_resolved(number) {
+                return;
+            }
+            // Also the second time: the runtime of the driver may have ended.
+            self.ensure_driven(behind);
+            progress.await;
+        }
+    }
+
+    pub(crate) async fn close_behind(
+        self: &Arc<Self>,
+        behind: &Behind<K, V, St::Error>,
+        deadline: Duration,
+    ) -> Result<(), CloseError> {
+        let number = {
+            let mut queue = behind.queue.lock();
+            queue.close();
+            queue.flush()
+        };
+        behind.bell.notify_one();
+        // Those who wait for room learn that there will be none.
+        behind.tell();
+        if tokio::time::timeout(deadline, self.until_resolved(behind, number)).await.is_ok() {
+            return Ok(());
+        }
+        let landed = behind.queue.lock().surrender();
+        // The driver ends, and drops what is in flight.
+        behind.bell.notify_one();
+        let unwritten = landed.letters.len();
+        behind.conclude(landed, |_| DeadCause::Unfinished, |key| self.cache.invalidate(key));
+        if unwritten == 0 { Ok(()) } else { Err(CloseError { unwritten }) }
+    }
+}

@@ -1,0 +1,183 @@
+//! Write-through: the store first, and the cache never against it.
+//!
+//! A write of a key takes three steps, as a task of its own, so that a caller who leaves changes nothing:
+//!
+//! 1. **Invalidate**, and lead the flight of the key. From here on the cache holds no value for it. Whoever misses waits for
+//!    the flight, so nobody reads the store while it changes, and no load can bring back what was there before.
+//! 2. **Write.** Writers of one key take turns, so that the store's order is the cache's order.
+//! 3. **Publish** the value if the store has confirmed it. After an error or a panic, where nobody knows what it has, nothing
+//!    is published: the flight is given up, and one of those who wait loads what is there.
+//!
+//! If the cache is invalidated from outside between 1 and 3, the flight is lost and a load may have begun that reads the old
+//! value. Then step 3 invalidates once more and publishes nothing.
+
+use std::future::poll_fn;
+use std::hash::Hash;
+use std::panic::resume_unwind;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::error::StoreCacheError;
+use super::inner::{Inner, Mode, Through};
+use super::store::{Store, Write};
+use super::turns::{Turn, Turns};
+use crate::core::load::{Boarding, Leader};
+use crate::core::write::Life;
+
+type Answer<E> = Result<(), StoreCacheError<E>>;
+
+impl<K: Eq> Through<K> {
+    pub(crate) fn new() -> Self {
+        Self {
+            hasher: ahash::RandomState::new(),
+            turns: Arc::new(Turns::new()),
+            writing: Mutex::new(0),
+            is_closed: AtomicBool::new(false),
+            idle: Notify::new(),
+        }
+    }
+
+    /// Takes no writes any more, and waits for those that there are.
+    pub(crate) async fn close(&self) {
+        {
+            // Under the lock, so that each write is either counted or refused.
+            let _writing = self.writing.lock();
+            self.is_closed.store(true, Ordering::Release);
+        }
+        loop {
+            let idle = self.idle.notified();
+            if *self.writing.lock() == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+}
+
+impl<K, V, St> Inner<K, V, St>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    St: Store<K, V>,
+{
+    pub(crate) async fn write_through(
+        self: &Arc<Self>,
+        through: &Through<K>,
+        key: K,
+        value: Option<V>,
+    ) -> Answer<St::Error> {
+        let writing = Writing::begin(self, through).ok_or(StoreCacheError::Closed)?;
+        let hash = through.hasher.hash_one(&key);
+        let key = Arc::new(key);
+        let turn = through.turns.take(hash, Arc::clone(&key)).await;
+        let write = Write::new(key, value.map(Arc::new));
+        // Nothing has happened so far. From here on it happens to the end, whoever leaves.
+        match tokio::spawn(writing.run(turn, write)).await {
+            Ok(answer) => answer,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(_) => Err(StoreCacheError::Interrupted),
+            },
+        }
+    }
+
+    /// Empties the cache of a key, and leads its flight.
+    fn lead_alone(&self, key: &K) -> Leader<'static, K, Option<V>, ahash::RandomState> {
+        loop {
+            // Also detaches a load that is under way: what it reads may be older than what is written now.
+            self.cache.invalidate(key);
+            if let Boarding::Lead(leader) = self.cache.core.board(key.clone()) {
+                return leader.uncounted().detach(Arc::clone(&self.cache.core));
+            }
+        }
+    }
+}
+
+/// A write that was begun, counted for `close`.
+struct Writing<K, V, St>
+where
+    K: Sync,
+    V: Send,
+    St: Store<K, V>,
+{
+    inner: Arc<Inner<K, V, St>>,
+}
+
+impl<K, V, St> Writing<K, V, St>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    St: Store<K, V>,
+{
+    fn begin(inner: &Arc<Inner<K, V, St>>, through: &Through<K>) -> Option<Self> {
+        let mut writing = through.writing.lock();
+        if through.is_closed() {
+            return None;
+        }
+        *writing += 1;
+        Some(Self { inner: Arc::clone(inner) })
+    }
+
+    async fn run(self, turn: Turn<K>, write: Write<K, V>) -> Answer<St::Error> {
+        let inner = &*self.inner;
+        // An open breaker leaves the cached value alone: nothing was sent.
+        let permit = inner.breaker.permit(inner.now()).ok_or(StoreCacheError::Unavailable)?;
+        let key = write.key();
+        let leader = inner.lead_alone(key);
+        let batch = std::slice::from_ref(&write);
+        let inside = leader.flight().enter();
+        let mut writing = pin!(inner.store.write(batch));
+        drop(inside);
+        let written = poll_fn(|context| {
+            // A store that asks the cache for this very key would wait for itself: it panics instead.
+            let _inside = leader.flight().enter();
+            writing.as_mut().poll(context)
+        });
+        let answer = match written.await {
+            Ok(written) => {
+                written.into_failures().into_iter().find(|&(index, _)| index == 0).map(|(_, error)| error)
+            }
+            Err(error) => Some(error),
+        };
+        match &answer {
+            Some(error) if error.is_transient() => permit.failed(inner.now()),
+            _ => permit.answered(),
+        }
+        if !leader.stands() {
+            drop(leader);
+            inner.cache.invalidate(key);
+        } else if answer.is_none() {
+            leader.loaded(write.value().cloned(), Life::Configured);
+        } else {
+            drop(leader);
+        }
+        drop(turn);
+        answer.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+impl<K, V, St> Drop for Writing<K, V, St>
+where
+    K: Sync,
+    V: Send,
+    St: Store<K, V>,
+{
+    fn drop(&mut self) {
+        if let Mode::Through(through) = &self.inner.mode {
+            let mut writing = through.writing.lock();
+            *writing -= 1;
+            if *writing == 0 {
+                drop(writing);
+                through.idle.notify_waiters();
+            }
+        }
+    }
+}
