@@ -48,6 +48,14 @@ airports *args:
 outage *args:
     cargo run --release -p airports --example outage -- {{args}}
 
+# Queries that many clients on one key cost PostgreSQL: a cold key, and a popular one that is loaded again. Needs PostgreSQL.
+stampede *args:
+    cargo run --release -p airports --example stampede -- {{args}}
+
+# Hit ratio after `kill -9` and a restart of the sample service, with and without its snapshot.
+warm-restart *args:
+    cargo run --release -p airports --example warm-restart -- {{args}}
+
 # Hit ratios on trace files, beside other caches and the references.
 hit-ratio *args:
     cargo run --release -p millpond-bench -- hit-ratio {{args}}

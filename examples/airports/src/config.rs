@@ -1,6 +1,7 @@
 //! Options; each has an environment twin.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -24,9 +25,21 @@ pub struct Config {
     /// How long an answer is cached, for example `10m`.
     #[arg(long, env = "AIRPORTS_TTL", default_value = "10m", value_parser = positive)]
     pub ttl: Duration,
+    /// By how much each answer's `--ttl` is shortened at random, at most: what was cached together does not end together.
+    #[arg(long, env = "AIRPORTS_TTL_JITTER", default_value_t = 0.1, value_parser = fraction)]
+    pub ttl_jitter: f64,
+    /// The age from which a search for the nearest is done again while the old answer is served; the default is half of `--ttl`, a day at most.
+    #[arg(long, env = "AIRPORTS_REFRESH_AFTER", value_parser = positive)]
+    pub refresh_after: Option<Duration>,
     /// How long "there is no such airport" is cached.
     #[arg(long, env = "AIRPORTS_NEGATIVE_TTL", default_value = "30s", value_parser = humantime::parse_duration)]
     pub negative_ttl: Duration,
+    /// Where cached answers outlive the process: loaded at the start, saved at the end and now and then. One file for one database.
+    #[arg(long, env = "AIRPORTS_SNAPSHOT")]
+    pub snapshot: Option<PathBuf>,
+    /// How often they are saved; a process that is killed loses what was cached since.
+    #[arg(long, env = "AIRPORTS_SNAPSHOT_EVERY", default_value = "10s", value_parser = positive)]
+    pub snapshot_every: Duration,
     /// How long a caller may wait for a connection.
     #[arg(long, env = "AIRPORTS_ACQUIRE_TIMEOUT", default_value = "3s", value_parser = positive)]
     pub acquire_timeout: Duration,
@@ -42,6 +55,11 @@ pub struct Config {
     /// Bearer token for PUT and DELETE; without one they are off.
     #[arg(long, env = "AIRPORTS_ADMIN_TOKEN", hide_env_values = true)]
     pub admin_token: Option<String>,
+}
+
+fn fraction(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
+    if (0.0..=1.0).contains(&number) { Ok(number) } else { Err("must be from 0 to 1".to_owned()) }
 }
 
 fn positive(text: &str) -> Result<Duration, String> {

@@ -3,7 +3,7 @@
 //! - [`config`]: options and their environment twins.
 //! - [`airport`]: the data, and what makes it valid. [`import`]: the bundled CSV.
 //! - [`store`]: every statement, through a pool, on SQLite or PostgreSQL.
-//! - [`cached`]: the caches, and what a write invalidates.
+//! - [`cached`]: the caches, and what a write invalidates. [`warm`]: how they outlive the process.
 //! - [`routes`]: the handlers. [`problem`]: errors as RFC 9457 documents. [`layers`]: the middleware.
 //! - [`serve`]: from a configuration to a running server, and its clean end. [`connections`]: what it accepts.
 
@@ -18,6 +18,7 @@ pub mod problem;
 pub mod routes;
 pub mod serve;
 pub mod store;
+pub mod warm;
 
 /// The examples of README.md, compiled and run with the doc tests.
 #[cfg(doctest)]

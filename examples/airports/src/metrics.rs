@@ -54,6 +54,7 @@ impl Metrics {
                 counter!("cache_evictions_total", "cache" => name).absolute(stats.evictions());
                 counter!("cache_loads_total", "cache" => name).absolute(stats.load_successes());
                 counter!("cache_load_failures_total", "cache" => name).absolute(stats.load_failures());
+                counter!("cache_refreshes_total", "cache" => name).absolute(stats.refreshes());
                 gauge!("cache_entries", "cache" => name).set(entries as f64);
             }
             let pool = store.stats();

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::routes::App;
 use crate::store::Store;
+use crate::warm::Snapshot;
 use crate::{connections, import, layers, routes};
 
 /// How long requests in progress may take after the signal to stop.
@@ -32,6 +33,7 @@ pub struct Service {
     app: Arc<App>,
     address: SocketAddr,
     slow_client: Duration,
+    snapshot_every: Duration,
 }
 
 impl Service {
@@ -45,17 +47,21 @@ impl Service {
         let app = Arc::new(App {
             store,
             caches: Caches::new(config)?,
+            snapshot: Snapshot::new(config.snapshot.clone()),
             metrics: Metrics::default(),
             admin_token: config.admin_token.clone().filter(|token| !token.is_empty()),
             max_age: config.ttl.as_secs(),
             slow_client: config.slow_client,
         });
+        let loading = Arc::clone(&app);
+        tokio::task::spawn_blocking(move || loading.snapshot.load(&loading.caches)).await?;
         let router = layers::around(routes::router(Arc::clone(&app)), Arc::clone(&app), config);
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("listening on {}", config.listen))?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, router, app, address, slow_client: config.slow_client })
+        let (slow_client, snapshot_every) = (config.slow_client, config.snapshot_every);
+        Ok(Self { listener, router, app, address, slow_client, snapshot_every })
     }
 
     /// Where it listens.
@@ -64,7 +70,7 @@ impl Service {
         format!("http://{}", self.address)
     }
 
-    /// Serves until `stop` resolves; then lets requests in progress end, for a while, and closes the pool.
+    /// Serves until `stop` resolves; then lets requests in progress end, for a while, saves what is cached, and closes the pool.
     pub async fn run_until(self, stop: impl Future<Output = ()> + Send + 'static) {
         let (stopping, stopped) = oneshot::channel();
         let signal = async move {
@@ -81,8 +87,10 @@ impl Service {
         tokio::select! {
             () = serving => {}
             () = fold(&self.app.metrics) => {}
+            () = save_now_and_then(&self.app, self.snapshot_every) => {}
             () = deadline => tracing::warn!("requests in progress were cut off after {STOP_WITHIN:?}"),
         }
+        save(&self.app).await;
         let left = self.app.store.close(Duration::from_secs(2)).await;
         tracing::info!(left, "stopped");
     }
@@ -93,6 +101,23 @@ async fn fold(metrics: &Metrics) {
     loop {
         ticks.tick().await;
         metrics.fold();
+    }
+}
+
+async fn save_now_and_then(app: &Arc<App>, every: Duration) {
+    loop {
+        // From the end of one on: a disk that is slow is not kept busy.
+        tokio::time::sleep(every).await;
+        save(app).await;
+    }
+}
+
+/// Saves what is cached. A failure is no reason to serve no more.
+async fn save(app: &Arc<App>) {
+    let saving = Arc::clone(app);
+    let saved = tokio::task::spawn_blocking(move || saving.snapshot.save(&saving.caches)).await;
+    if let Err(error) = saved.map_err(anyhow::Error::from).and_then(|saved| saved) {
+        tracing::warn!(error = format!("{error:#}"), "what is cached could not be saved");
     }
 }
 

@@ -251,6 +251,22 @@ impl Store {
         on!(self, |connection| sqlx::query_as(ONE).bind(icao).fetch_optional(connection).await?)
     }
 
+    /// Those of several airports that there are, in no order, by one statement.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn several(&self, codes: &[String]) -> Result<Vec<Airport>, Error> {
+        on!(self, |connection| {
+            let mut query = QueryBuilder::new("SELECT * FROM airports WHERE icao IN (");
+            let mut list = query.separated(", ");
+            for code in codes {
+                list.push_bind(code);
+            }
+            query.push(")");
+            query.build_query_as().fetch_all(connection).await?
+        })
+    }
+
     /// Airports in the order of their codes.
     ///
     /// # Errors

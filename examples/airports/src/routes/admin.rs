@@ -52,6 +52,7 @@ async fn to_the_end<T: Send + 'static>(
     write: impl Future<Output = Result<T, store::Error>> + Send + 'static,
 ) -> Result<T, Problem> {
     let written = tokio::spawn(async move {
+        let _writing = app.snapshot.writing();
         let result = write.await;
         if matches!(result, Err(store::Error::Statement(_))) {
             // It may have been committed before the connection broke. Without a connection nothing was, and what is

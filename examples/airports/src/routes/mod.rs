@@ -4,6 +4,7 @@ mod admin;
 mod conditional;
 mod ops;
 mod read;
+mod several;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::cached::Caches;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::store::Store;
+use crate::warm::Snapshot;
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct App {
     pub store: Store,
     /// The caches.
     pub caches: Caches,
+    /// How they outlive the process.
+    pub snapshot: Snapshot,
     /// Counters of this instance.
     pub metrics: Metrics,
     /// The token for writes.

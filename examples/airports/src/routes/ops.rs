@@ -36,6 +36,7 @@ pub(super) async fn stats(State(app): State<Arc<App>>) -> Json<Value> {
                 "loads": stats.load_successes(),
                 "load_failures": stats.load_failures(),
                 "load_seconds": stats.load_time().as_secs_f64(),
+                "refreshes": stats.refreshes(),
                 "evictions": stats.evictions(),
                 "expired": stats.expired(),
                 "removed": stats.removed(),

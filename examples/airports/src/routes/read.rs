@@ -1,5 +1,6 @@
 //! Reading: one airport, a list, the nearest.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -8,12 +9,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use super::App;
 use super::conditional::respond;
+use super::{App, several};
 use crate::airport::{self, Airport, distance_km};
-use crate::cached::{Answer, QueryKey};
+use crate::cached::{Answer, NearestKey};
 use crate::problem::Problem;
-use crate::store::Filter;
+use crate::store::{Filter, Store};
 
 const DEFAULT_LIMIT: i64 = 20;
 const MOST_LIMIT: i64 = 100;
@@ -52,6 +53,8 @@ pub(super) struct ListQuery {
     q: Option<String>,
     limit: Option<i64>,
     after: Option<String>,
+    /// Several airports by their codes, which goes with none of the others.
+    icao: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -67,6 +70,12 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Query(query) = query?;
+    if let Some(codes) = &query.icao {
+        if query.country.is_some() || query.q.is_some() || query.limit.is_some() || query.after.is_some() {
+            return Err(Problem::bad_request("icao: goes with no other parameter"));
+        }
+        return several::several(&app, codes, &headers).await;
+    }
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MOST_LIMIT).contains(&limit) {
         return Err(Problem::bad_request(format!("limit: must be between 1 and {MOST_LIMIT}")));
@@ -92,10 +101,6 @@ pub(super) async fn list(
         },
         limit,
     };
-    let key = QueryKey {
-        version: app.caches.version(filter.country.as_deref()),
-        question: address(&filter, &filter.after),
-    };
     let load = async {
         // One more than asked for tells whether the list goes on.
         let mut airports = app.store.list(&Filter { limit: limit + 1, ..filter.clone() }).await?;
@@ -106,7 +111,7 @@ pub(super) async fn list(
         let next = airports.last().filter(|_| more).map(|last| address(&filter, &last.icao));
         Answer::new(&List { airports, next }).map(Some)
     };
-    let known = app.caches.query(key, load).await?;
+    let known = app.caches.list(address(&filter, &filter.after), filter.country.as_deref(), load).await?;
     respond(known.ok_or_else(|| Problem::internal(&"a list has no answer"))?, &headers, app.max_age)
 }
 
@@ -162,14 +167,17 @@ pub(super) async fn nearest(
     if !(1..=MOST_NEAREST).contains(&n) {
         return Err(Problem::bad_request(format!("n: must be between 1 and {MOST_NEAREST}")));
     }
-    let key = QueryKey { version: app.caches.version(None), question: format!("nearest {icao} {n}") };
-    let known = app.caches.query(key, search(&app, &icao, n)).await?;
+    let load = {
+        let (store, icao) = (app.store.clone(), icao.clone());
+        async move { search(&store, &icao, n).await }
+    };
+    let known = app.caches.nearest(NearestKey { icao: icao.clone(), n }, load).await?;
     respond(known.ok_or_else(|| not_found(&icao))?, &headers, app.max_age)
 }
 
 /// The dear part: the distance to every airport.
-async fn search(app: &App, icao: &str, n: usize) -> Result<Option<Answer>, Problem> {
-    let mut places = app.store.places().await?;
+async fn search(store: &Store, icao: &str, n: usize) -> Result<Option<Answer>, Problem> {
+    let mut places = store.places().await?;
     let Some(centre) = places.iter().find(|place| place.0 == icao).map(|place| (place.1, place.2)) else {
         return Ok(None);
     };
@@ -183,8 +191,11 @@ async fn search(app: &App, icao: &str, n: usize) -> Result<Option<Answer>, Probl
     }
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
     let mut nearest = Vec::with_capacity(n);
+    let codes: Vec<String> = ranked.iter().map(|(_, icao)| icao.clone()).collect();
+    let mut found: HashMap<String, Airport> =
+        store.several(&codes).await?.into_iter().map(|airport| (airport.icao.clone(), airport)).collect();
     for (distance, icao) in ranked {
-        if let Some(airport) = app.store.airport(&icao).await? {
+        if let Some(airport) = found.remove(&icao) {
             nearest.push(Nearest { distance_km: (distance * 10.0).round() / 10.0, airport });
         }
     }

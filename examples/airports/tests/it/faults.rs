@@ -96,6 +96,8 @@ async fn a_wrong_configuration_is_an_error_with_a_reason() {
         (&["--database", "sqlite:/nowhere/at/all.sqlite"], "unable to open database file"),
         (&["--max-connections", "0"], "max-connections"),
         (&["--ttl", "soon"], "ttl"),
+        (&["--ttl-jitter", "2"], "from 0 to 1"),
+        (&["--refresh-after", "10m"], "refresh_after"),
     ] {
         let error = format!("{:#}", start(arguments).await.unwrap_err());
         assert!(error.contains(reason), "{arguments:?}: {error}");

@@ -148,7 +148,7 @@ async fn long_lists_count_by_their_length() {
     }
     let most = 200 * 1024 / (bytes / 60) + 1;
     poll_until(async || {
-        let entries = service.json("/stats").await["cache"]["queries"]["entries"].as_u64().unwrap();
+        let entries = service.json("/stats").await["cache"]["lists"]["entries"].as_u64().unwrap();
         entries > 0 && entries <= most as u64
     })
     .await;

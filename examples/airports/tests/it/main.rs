@@ -1,6 +1,7 @@
 //! The service end to end: a real server on a free port, a real client, real databases.
 
 mod behaviour;
+mod caching;
 mod faults;
 mod files;
 mod limits;
