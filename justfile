@@ -96,6 +96,10 @@ pool-faults *args:
 report *args:
     cargo run --release -p millpond-bench -- report {{args}}
 
+# Kills a process that writes behind, with a journal and without, and counts what was acknowledged, found, lost, reordered.
+crash rounds="200":
+    cargo run --release -p millpond-cache --features journal --example crash -- {{rounds}}
+
 # The primitives of cache, policy and pool alone, by criterion; `just bench hit` runs those that are called so.
 bench *args:
     cargo bench -p millpond-bench -- {{args}}
