@@ -5,6 +5,7 @@
 
 mod format;
 mod recover;
+mod report;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -16,7 +17,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use fs4::fs_std::FileExt;
 use parking_lot::Mutex;
@@ -25,67 +25,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use self::recover::{recover, sync_directory};
+pub use self::report::{JournalReport, JournalSync};
 use self::writer::{Entry, Files, Shared, Writer};
 use super::journal_error::JournalError;
 use super::log::{Log, LogFigures, Opened, Receipt};
-
-/// When a write that is in the journal counts as accepted.
-///
-/// What a killed process loses: nothing, in each mode. What a machine loses that loses power: see each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum JournalSync {
-    /// When it was synced to the disk, with a sync of its own. Nothing is lost. For comparison; `Group` promises the same.
-    Each,
-    /// When it was synced to the disk, with all that came while the sync before was under way. Nothing is lost.
-    #[default]
-    Group,
-    /// When the system has it; it is synced at the latest so long after. What came in that time may be lost.
-    Interval(Duration),
-}
-
-/// What opening a journal found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct JournalReport {
-    replayed: u64,
-    torn_bytes: u64,
-    damages: u64,
-    lost_bytes: u64,
-}
-
-impl JournalReport {
-    /// Writes that are written to the store again.
-    #[must_use]
-    pub fn replayed(&self) -> u64 {
-        self.replayed
-    }
-
-    /// Bytes at the ends of segments that were never confirmed to anybody, and were dropped.
-    #[must_use]
-    pub fn torn_bytes(&self) -> u64 {
-        self.torn_bytes
-    }
-
-    /// Places at which [`salvage`](JournalOptions::salvage) left something out; else 0.
-    #[must_use]
-    pub fn damages(&self) -> u64 {
-        self.damages
-    }
-
-    /// Bytes that it left out. Of a segment that is gone nobody knows how many.
-    #[must_use]
-    pub fn lost_bytes(&self) -> u64 {
-        self.lost_bytes
-    }
-
-    fn complain(&mut self, salvages: bool, error: JournalError, bytes: u64) -> Result<(), JournalError> {
-        if !salvages {
-            return Err(error);
-        }
-        self.damages += 1;
-        self.lost_bytes += bytes;
-        Ok(())
-    }
-}
 
 /// How a journal is kept; from [`Journal::options`].
 #[derive(Clone, Debug)]

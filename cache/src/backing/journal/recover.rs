@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use super::JournalReport;
 use super::format::{BLOCK_HEADER, Block, HEADER, Header, NoHeader, VERSION, blocks, u64_at};
+use super::report::JournalReport;
 use crate::backing::journal_error::JournalError;
 
 /// A segment that is not written any more.

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use super::JournalSync;
 use super::format::{BLOCK_HEADER, HEADER, Header, Marks, VERSION, seal};
 use super::recover::{Sealed, segment_path, sync_directory};
+use super::report::JournalSync;
 use crate::backing::journal_error::JournalError;
 
 /// A block is closed when it has this many bytes.
