@@ -22,6 +22,7 @@ use crate::counter::Counter;
 use crate::flight::{Flight, Inside, Outcome};
 use crate::loading::forbid_recursion;
 use crate::reclaim;
+use crate::span::LoadSpan;
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -247,6 +248,7 @@ pub(crate) struct Convoy<'c, K: Hash + Eq, V, S: BuildHasher> {
     /// In the order in which they were asked for.
     keys: Vec<K>,
     began: Option<Instant>,
+    span: LoadSpan,
 }
 
 impl<'c, K, V, S> Convoy<'c, K, V, S>
@@ -256,7 +258,13 @@ where
     S: BuildHasher,
 {
     pub(crate) fn new(cache: &'c Cache<K, V, S>) -> Self {
-        Self { cache, leaders: HashMap::new(), keys: Vec::new(), began: cache.core.begin() }
+        Self {
+            cache,
+            leaders: HashMap::new(),
+            keys: Vec::new(),
+            began: cache.core.begin(),
+            span: LoadSpan::default(),
+        }
     }
 
     pub(crate) fn add(&mut self, key: K, leader: Leader<'c, K, V, S>) {
@@ -274,8 +282,9 @@ where
     }
 
     /// To be held while the loader runs or is polled.
-    pub(crate) fn enter(&self) -> Vec<Inside> {
-        self.leaders.values().map(|leader| leader.flight().enter()).collect()
+    pub(crate) fn enter(&self) -> impl Sized + '_ {
+        let inside: Vec<Inside> = self.leaders.values().map(|leader| leader.flight().enter()).collect();
+        (inside, self.span.enter(self.cache.core.name.as_deref()))
     }
 
     /// Drives a loader.

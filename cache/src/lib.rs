@@ -41,6 +41,7 @@
 //! - [`Expiry`], [`Cache::set_expires_after`]: a life of its own for each entry.
 //! - [`Cache::spawn_janitor`]: housekeeping while nobody writes; as a tokio task with the feature `tokio`.
 //! - `Cache::publish_metrics`: statistics for the recorder of the `metrics` crate, with the feature `metrics`.
+//! - A span of `tracing` called `cache_load` around each load, at the level of debug, with the feature `tracing`.
 //! - [`Clock`], [`ManualClock`]: time, and tests that move it by hand.
 
 #[cfg(feature = "store")]
@@ -90,6 +91,7 @@ mod rejected;
 mod removal;
 #[cfg(feature = "snapshot")]
 mod snapshot;
+mod span;
 mod stats;
 mod store;
 mod sync;

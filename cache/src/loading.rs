@@ -159,7 +159,7 @@ where
                 Boarding::Hit(value) => return Ok(value),
                 Boarding::Lead(mut leader) => {
                     leader.claim(tags);
-                    let inside = leader.flight().enter();
+                    let inside = leader.enter();
                     let loaded = init();
                     drop(inside);
                     return end(leader, loaded);
@@ -223,7 +223,7 @@ where
     // Dropped before the loader, whose drop may load the key.
     let leader = leader;
     let loaded = poll_fn(|context| {
-        let _inside = leader.flight().enter();
+        let _inside = leader.enter();
         init.as_mut().poll(context)
     })
     .await;

@@ -63,7 +63,7 @@ where
             match self.core.board(key) {
                 Boarding::Hit(value) => return Ok(Some(value)),
                 Boarding::Lead(leader) => {
-                    let inside = leader.flight().enter();
+                    let inside = leader.enter();
                     let loaded = init();
                     drop(inside);
                     return end_optional(leader, loaded);
@@ -126,7 +126,7 @@ where
                     // Dropped before the loader, whose drop may load the key.
                     let leader = leader;
                     let loaded = poll_fn(|context| {
-                        let _inside = leader.flight().enter();
+                        let _inside = leader.enter();
                         init.as_mut().poll(context)
                     })
                     .await;

@@ -75,7 +75,7 @@ where
     /// Loads on this thread. A panic of the loader is caught and counts as a failure. False if nothing was stored.
     pub fn run<E: Send + Sync + 'static>(self, load: impl FnOnce(&K) -> Result<V, E>) -> bool {
         let loaded = catch_unwind(AssertUnwindSafe(|| {
-            let _inside = self.leader.flight().enter();
+            let _inside = self.leader.enter();
             load(self.key())
         }));
         self.end(loaded)
@@ -91,7 +91,7 @@ where
         let refresh = self;
         let loaded = poll_fn(|context| {
             let polled = catch_unwind(AssertUnwindSafe(|| {
-                let _inside = refresh.leader.flight().enter();
+                let _inside = refresh.leader.enter();
                 load.as_mut().poll(context)
             }));
             match polled {

@@ -108,25 +108,25 @@ impl Stats {
         &self.load_times
     }
 
-    /// Entries removed by the caller ([`RemovalCause::Explicit`]).
+    /// Entries removed by the caller ([`RemovalCause::Explicit`](crate::RemovalCause::Explicit)).
     #[must_use]
     pub fn removed(&self) -> u64 {
         self.of(Counter::RemovedExplicitly)
     }
 
-    /// Values replaced by a write ([`RemovalCause::Replaced`]).
+    /// Values replaced by a write ([`RemovalCause::Replaced`](crate::RemovalCause::Replaced)).
     #[must_use]
     pub fn replaced(&self) -> u64 {
         self.of(Counter::Replaced)
     }
 
-    /// Entries whose time was over ([`RemovalCause::Expired`]), counted when they are removed.
+    /// Entries whose time was over ([`RemovalCause::Expired`](crate::RemovalCause::Expired)), counted when they are removed.
     #[must_use]
     pub fn expired(&self) -> u64 {
         self.of(Counter::Expired)
     }
 
-    /// Entries evicted because the cache was full ([`RemovalCause::Size`]).
+    /// Entries evicted because the cache was full ([`RemovalCause::Size`](crate::RemovalCause::Size)).
     #[must_use]
     pub fn evictions(&self) -> u64 {
         self.of(Counter::Evicted)
@@ -152,7 +152,7 @@ impl Stats {
         self.of(Counter::Rejected)
     }
 
-    /// Entries that left with all others ([`RemovalCause::Cleared`]), counted when they are taken out.
+    /// Entries that left with all others ([`RemovalCause::Cleared`](crate::RemovalCause::Cleared)), counted when they are taken out.
     #[must_use]
     pub fn cleared(&self) -> u64 {
         self.of(Counter::Cleared)

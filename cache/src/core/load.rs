@@ -23,6 +23,7 @@ use crate::flight::{Flight, Outcome};
 use crate::notifications::Note;
 use crate::reclaim::{self, Pinned};
 use crate::removal::RemovalCause;
+use crate::span::LoadSpan;
 use crate::store::locked::{Aftermath, Ends, Locked, Spot};
 use crate::sync::Mutex;
 
@@ -166,6 +167,7 @@ pub(crate) struct Leader<'c, K: Hash + Eq, V, S: BuildHasher> {
     is_handed_over: bool,
     /// The tags of what will be stored, if any.
     pub(super) claim: Option<Claim>,
+    pub(super) span: LoadSpan,
 }
 
 impl<K, V, S> Core<K, V, S>
@@ -235,6 +237,7 @@ where
                     renews: None,
                     is_handed_over: false,
                     claim: None,
+                    span: LoadSpan::default(),
                 })
             }
         }
@@ -374,6 +377,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
             renews: self.renews.take(),
             is_handed_over: false,
             claim: self.claim.take(),
+            span: std::mem::take(&mut self.span),
         }
     }
 
@@ -409,6 +413,11 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
     pub(crate) fn uncounted(mut self) -> Self {
         self.is_counted = false;
         self
+    }
+
+    /// To be held while the loader runs or is polled.
+    pub(crate) fn enter(&self) -> impl Sized + '_ {
+        (self.flight.enter(), self.span.enter(self.core.name.as_deref()))
     }
 
     /// The flight, to mark this thread as being inside its loader.

@@ -46,6 +46,8 @@ mod resize;
 mod schedules;
 #[cfg(feature = "snapshot")]
 mod snapshot;
+#[cfg(feature = "tracing")]
+mod spans;
 mod stale;
 mod stats;
 mod stress;
