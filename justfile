@@ -104,6 +104,14 @@ pool-faults *args:
 report *args:
     cargo run --release -p millpond-bench -- report {{args}}
 
+# Puts and statements per second of counters on SQLite: plain SQL, write-through, write-behind, with a journal.
+write-behind *args:
+    cargo run --release -p millpond-bench -- write-behind {{args}}
+
+# Kills a process that writes behind, with a journal and without, and counts what was acknowledged, found, lost, reordered.
+crash rounds="200":
+    cargo run --release -p millpond-cache --features journal --example crash -- {{rounds}}
+
 # The primitives of cache, policy and pool alone, by criterion; `just bench hit` runs those that are called so.
 bench *args:
     cargo bench -p millpond-bench -- {{args}}

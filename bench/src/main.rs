@@ -4,6 +4,7 @@
 //! - [`throughput`], [`latency`], [`instructions`], [`growth`], [`bound`], [`memory`], [`hit_ratio`],
 //!   [`features`]: one command each.
 //! - [`pool`], [`pool_db`], [`pool_faults`]: one command each, of pools. [`databases`]: pools of PostgreSQL. [`target`], [`page`]: their figures beside what is to be reached, and on a page.
+//! - [`write_behind`]: counters on SQLite behind a cache.
 //! - [`report`]: all of them on one page, and beside the targets.
 //! - [`child`], [`callgrind`], [`allocator`]: measurements in a process of their own. [`machine`]: where.
 
@@ -34,6 +35,7 @@ mod table;
 mod target;
 mod throughput;
 mod trace;
+mod write_behind;
 
 use std::process::ExitCode;
 
@@ -74,6 +76,8 @@ enum Command {
     PoolDb(pool_db::Args),
     /// What callers of pools see of faults: errors, stalls, recovery, dials, slots lost. Needs PostgreSQL
     PoolFaults(pool_faults::Args),
+    /// Puts and statements per second of counters behind a cache, beside plain SQL; what a journal costs
+    WriteBehind(write_behind::Args),
     /// Runs all of the cache's and writes one page with charts, a Markdown table, and the figures beside the targets
     Report(report::Args),
     #[command(hide = true)]
@@ -110,6 +114,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Pool(args) => pool::run(&args),
         Command::PoolDb(args) => pool_db::run(&args),
         Command::PoolFaults(args) => pool_faults::run(&args),
+        Command::WriteBehind(args) => write_behind::run(&args),
         Command::Report(args) => report::run(&args),
         Command::ChildMemory(args) => memory::child(&args),
         Command::ChildGrowth(args) => growth::child(&args),

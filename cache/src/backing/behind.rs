@@ -14,6 +14,7 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use super::dead_letter::{DeadCause, DeadLetter};
 use super::error::StoreCacheError;
+use super::log::{Log, Opened, Receipt};
 use super::queue::{Accept, Landed, Letter, Queue};
 use super::settings::{WhenFull, WriteBehind};
 
@@ -33,6 +34,7 @@ pub(crate) struct Behind<K, V, E> {
     callback_panics: AtomicU64,
     hasher: ahash::RandomState,
     settings: WriteBehind<K, V, E>,
+    pub(crate) journal: Option<Arc<dyn Log<K, V>>>,
 }
 
 /// Counts a caller who waits for room.
@@ -45,10 +47,24 @@ impl Drop for Queueing<'_> {
 }
 
 impl<K, V, E> Behind<K, V, E> {
-    pub(crate) fn new(settings: WriteBehind<K, V, E>) -> Self {
-        let seed = ahash::RandomState::new().hash_one(0);
+    pub(crate) fn new(mut settings: WriteBehind<K, V, E>, now: u64) -> Self
+    where
+        K: Hash + Eq,
+    {
+        let hasher = ahash::RandomState::new();
+        let mut queue = Queue::new(settings.limits.clone(), hasher.hash_one(0));
+        let journal = settings.journal.take().map(|Opened { log, replay }| {
+            for (key, value) in replay {
+                let hash = hasher.hash_one(&key);
+                let bytes = settings.weigher.as_ref().map_or(0, |weigher| weigher(&key, value.as_ref()));
+                queue.restore(hash, Arc::new(key), value.map(Arc::new), bytes, now);
+            }
+            log.begin(queue.accepted());
+            log
+        });
         Self {
-            queue: Mutex::new(Queue::new(settings.limits.clone(), seed)),
+            queue: Mutex::new(queue),
+            journal,
             is_driven: AtomicBool::new(false),
             bell: Notify::new(),
             progress: Notify::new(),
@@ -56,7 +72,7 @@ impl<K, V, E> Behind<K, V, E> {
             room: Notify::new(),
             queueing: AtomicUsize::new(0),
             callback_panics: AtomicU64::new(0),
-            hasher: ahash::RandomState::new(),
+            hasher,
             settings,
         }
     }
@@ -78,22 +94,32 @@ impl<K, V, E> Behind<K, V, E> {
         self.queue.lock().pending(hash, key)
     }
 
-    /// Takes a write in, or waits until there is room. Once it is taken in, this returns without another await.
+    /// Takes a write in, or waits until there is room. Once it is taken in, this returns without another await; the receipt says
+    /// when the journal has it.
     pub(crate) async fn accept(
         &self,
         key: Arc<K>,
         value: Option<Arc<V>>,
         now: impl Fn() -> u64,
-    ) -> Result<(), StoreCacheError<E>>
+    ) -> Result<Option<Receipt>, StoreCacheError<E>>
     where
         K: Hash + Eq,
     {
         let hash = self.hasher.hash_one(&*key);
         let bytes = self.settings.weigher.as_ref().map_or(0, |weigher| weigher(&key, value.as_deref()));
+        let failed = |error| StoreCacheError::Journal(Arc::new(error));
+        let mut record = None;
+        if let Some(log) = &self.journal {
+            log.admit().map_err(failed)?;
+            record = Some(log.encode(&key, value.as_deref()).map_err(failed)?);
+        }
         // Who comes later does not pass those who wait for room, unless it needs none.
         let may_grow = self.queueing.load(Ordering::Acquire) == 0;
-        let handed_back = self.try_accept(hash, key, value, bytes, now(), may_grow)?;
-        let Some((mut key, mut value)) = handed_back else { return Ok(()) };
+        let (mut key, mut value) =
+            match self.try_accept(hash, key, value, bytes, now(), may_grow, &mut record)? {
+                Ok(receipt) => return Ok(receipt),
+                Err(handed_back) => handed_back,
+            };
         if self.settings.when_full == WhenFull::Error {
             return Err(StoreCacheError::QueueFull);
         }
@@ -102,15 +128,16 @@ impl<K, V, E> Behind<K, V, E> {
         let _first_in_line = self.gate.lock().await;
         loop {
             let room = self.room.notified();
-            match self.try_accept(hash, key, value, bytes, now(), true)? {
-                None => return Ok(()),
-                Some(handed_back) => (key, value) = handed_back,
+            match self.try_accept(hash, key, value, bytes, now(), true, &mut record)? {
+                Ok(receipt) => return Ok(receipt),
+                Err(handed_back) => (key, value) = handed_back,
             }
             room.await;
         }
     }
 
     #[expect(clippy::type_complexity, reason = "key and value, handed back")]
+    #[expect(clippy::too_many_arguments, reason = "a write, and what was found out about it before the lock")]
     fn try_accept(
         &self,
         hash: u64,
@@ -119,21 +146,28 @@ impl<K, V, E> Behind<K, V, E> {
         bytes: u64,
         now: u64,
         may_grow: bool,
-    ) -> Result<Option<(Arc<K>, Option<Arc<V>>)>, StoreCacheError<E>>
+        record: &mut Option<Vec<u8>>,
+    ) -> Result<Result<Option<Receipt>, (Arc<K>, Option<Arc<V>>)>, StoreCacheError<E>>
     where
         K: Eq,
     {
-        // Not in the match: its lock would live as long.
-        let accept = self.queue.lock().accept(hash, key, value, bytes, now, may_grow);
+        let mut queue = self.queue.lock();
+        let accept = queue.accept(hash, key, value, bytes, now, may_grow);
+        let mut receipt = None;
+        if let (Accept::Accepted { .. }, Some(log)) = (&accept, &self.journal) {
+            // Under the lock, so that the journal's order is the queue's.
+            receipt = record.take().map(|record| log.append(queue.accepted(), record));
+        }
+        drop(queue);
         match accept {
             Accept::Accepted { wakes, rubbish } => {
                 if wakes {
                     self.bell.notify_one();
                 }
                 drop(rubbish);
-                Ok(None)
+                Ok(Ok(receipt))
             }
-            Accept::Full(key, value) => Ok(Some((key, value))),
+            Accept::Full(key, value) => Ok(Err((key, value))),
             Accept::Closed(key, value) => {
                 drop((key, value));
                 Err(StoreCacheError::Closed)
@@ -170,8 +204,30 @@ impl<K, V, E> Behind<K, V, E> {
         }
         // A drop that panics must not keep the rest from happening.
         let _panicked = catch_unwind(AssertUnwindSafe(|| drop(rubbish)));
-        self.queue.lock().reported(numbers);
+        let mut queue = self.queue.lock();
+        queue.reported(numbers);
+        let resolved = queue.resolved_to();
+        drop(queue);
+        if let Some(log) = &self.journal {
+            log.resolved(resolved);
+        }
         self.tell();
+    }
+
+    /// Ends with what is not written: it stays in the journal, or is handed back. How many it is.
+    pub(crate) fn give_up(&self, forget: impl FnMut(&K)) -> usize {
+        if let Some(log) = &self.journal {
+            log.freeze();
+        }
+        let mut landed = self.queue.lock().surrender();
+        let unwritten = landed.letters.len();
+        if self.journal.as_ref().is_some_and(|log| log.is_whole()) {
+            let letters = std::mem::take(&mut landed.letters);
+            self.queue.lock().reported(letters.iter().map(|letter| letter.number));
+            let _panicked = catch_unwind(AssertUnwindSafe(|| drop(letters)));
+        }
+        self.conclude(landed, |_| DeadCause::Unfinished, forget);
+        unwritten
     }
 
     pub(crate) fn callback_panics(&self) -> u64 {
@@ -182,7 +238,6 @@ impl<K, V, E> Behind<K, V, E> {
 impl<K, V, E> Drop for Behind<K, V, E> {
     /// The last handle is gone, and so is the driver: a runtime has shut down. What is left is handed back.
     fn drop(&mut self) {
-        let landed = self.queue.get_mut().surrender();
-        self.conclude(landed, |_| DeadCause::Unfinished, |_| ());
+        self.give_up(|_| ());
     }
 }

@@ -84,7 +84,8 @@ where
     /// # What it promises
     /// Reads see an accepted write at once, also after its eviction. Of each key the last accepted write reaches the store, and
     /// writes of one key in the order in which they were accepted, those between left out. What can't be written is handed
-    /// to the dead-letter callback, once. A crash of the process loses what is in the queue.
+    /// to the dead-letter callback, once. A crash of the process loses what is in the queue, unless it is in a
+    /// journal (`WriteBehind::journal`).
     pub fn write_behind(mut self, settings: WriteBehind<K, V, St::Error>) -> Self {
         self.mode = Writes::Behind(Box::new(settings));
         self
@@ -115,21 +116,29 @@ where
     /// [`BuildError`] names the setting of the cache that can't be honoured.
     pub fn build(self) -> Result<StoreCache<K, V, St>, BuildError>
     where
-        K: Hash + Eq,
+        K: Hash + Eq + Clone + Send + Sync + 'static,
+        V: Clone + Send + Sync + 'static,
     {
-        Ok(StoreCache {
+        let cache = self.cache.build()?;
+        let now = cache.core.ticks.now();
+        let built = StoreCache {
             inner: Arc::new(Inner {
-                cache: self.cache.build()?,
+                cache,
                 store: self.store,
                 breaker: Breaker::new(self.failures_to_open, nanos(self.cool_down)),
                 load_timeout: self.load_timeout,
                 mode: match self.mode {
                     Writes::No => Mode::ReadOnly,
                     Writes::Through => Mode::Through(Through::new()),
-                    Writes::Behind(settings) => Mode::Behind(Box::new(Behind::new(*settings))),
+                    Writes::Behind(settings) => Mode::Behind(Box::new(Behind::new(*settings, now))),
                 },
             }),
-        })
+        };
+        if let (Mode::Behind(behind), Ok(_)) = (&built.inner.mode, tokio::runtime::Handle::try_current()) {
+            // The journal may have brought something to write.
+            built.inner.ensure_driven(behind);
+        }
+        Ok(built)
     }
 }
 

@@ -147,6 +147,10 @@ where
     St: Store<K, V>,
 {
     let batch: Vec<Write<K, V>> = changes.into_iter().map(|(key, value)| Write::new(key, value)).collect();
+    if let Some(receipt) = inner.log().and_then(|log| log.barrier()) {
+        // The store must not be ahead of the journal, or a replay would take it back. If the journal failed, its writers know.
+        let _synced = receipt.wait().await;
+    }
     let writing = inner.store.write(&batch);
     match limit {
         None => Some(writing.await),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::journal_error::JournalError;
 use super::store::StoreError;
 
 /// Why a call of a [`StoreCache`](super::StoreCache) failed. `E` is the store's own error. Cloning it is cheap.
@@ -21,6 +22,11 @@ pub enum StoreCacheError<E> {
     Closed,
     /// The queue of writes is full, and [`WhenFull::Error`](super::WhenFull::Error) was chosen.
     QueueFull,
+    /// The journal of write-behind did not take the write.
+    ///
+    /// [`Full`](JournalError::Full) and [`Encode`](JournalError::Encode): nothing was done. Else it is in the queue and will be
+    /// written, but a crash before that loses it. Writing it again does no harm.
+    Journal(Arc<JournalError>),
     /// The runtime shut down while the write was on its way: nobody knows whether the store has it.
     Interrupted,
 }
@@ -34,6 +40,7 @@ impl<E> Clone for StoreCacheError<E> {
             Self::ReadOnly => Self::ReadOnly,
             Self::Closed => Self::Closed,
             Self::QueueFull => Self::QueueFull,
+            Self::Journal(error) => Self::Journal(Arc::clone(error)),
             Self::Interrupted => Self::Interrupted,
         }
     }
@@ -54,6 +61,7 @@ impl<E: fmt::Display> fmt::Display for StoreCacheError<E> {
             Self::ReadOnly => f.write_str("the cache was built without write_through or write_behind"),
             Self::Closed => f.write_str("the cache was closed for writes"),
             Self::QueueFull => f.write_str("the queue of writes is full"),
+            Self::Journal(error) => write!(f, "the journal failed: {error}"),
             Self::Interrupted => f.write_str("the runtime shut down during the write"),
         }
     }

@@ -108,7 +108,8 @@ where
     /// [`ReadOnly`](StoreCacheError::ReadOnly), [`Closed`](StoreCacheError::Closed): nothing was done.
     /// - Write-through: the store's error, then the store may have the old value or the new one, and the cache holds neither;
     ///   [`Unavailable`](StoreCacheError::Unavailable), nothing was done; [`Interrupted`](StoreCacheError::Interrupted).
-    /// - Write-behind: [`QueueFull`](StoreCacheError::QueueFull), nothing was done.
+    /// - Write-behind: [`QueueFull`](StoreCacheError::QueueFull), nothing was done;
+    ///   [`Journal`](StoreCacheError::Journal), which says what was.
     ///
     /// # Panics
     /// If the store does, with write-through. If the clone of the value, the weigher or a rule of expiry does; with write-behind
@@ -117,7 +118,7 @@ where
     /// # Cancellation
     /// - Write-through: dropped while it waits for its turn, it did nothing; later, the write goes on to its end without the
     ///   caller, and the cache agrees with the store.
-    /// - Write-behind: dropped while it waits for room, it did nothing. It waits for nothing else.
+    /// - Write-behind: dropped while it waits for room, it did nothing; while it waits for the journal, it is accepted.
     pub async fn put(&self, key: K, value: V) -> Result<(), StoreCacheError<St::Error>> {
         self.write(key, Some(value)).await
     }
@@ -205,7 +206,7 @@ where
     /// Refuses further writes and waits until all are done, at most for `deadline`. Reads go on to work.
     ///
     /// With write-behind, what was not written by then is handed to the dead-letter callback, also what is on its way to
-    /// the store. Call it once more to wait longer for writes of write-through, which go on.
+    /// the store; with a journal it stays there for the next start, unless the journal has failed. Call it once more to wait longer for writes of write-through, which go on.
     ///
     /// # Errors
     /// [`CloseError`] says how many writes were not done in time.
@@ -257,6 +258,12 @@ where
             stats.is_store_down |= queue.is_store_down();
             drop(queue);
             stats.callback_panics = behind.callback_panics();
+            if let Some(log) = &behind.journal {
+                let figures = log.figures();
+                stats.journal_bytes = figures.bytes;
+                stats.journal_syncs = figures.syncs;
+                stats.journal_blocks = figures.blocks;
+            }
         }
         stats
     }

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::behind::Behind;
 use super::breaker::Breaker;
 use super::error::StoreCacheError;
+use super::log::Log;
 use super::store::{Store, StoreError};
 use super::turns::Turns;
 use crate::cache::Cache;
@@ -42,6 +43,20 @@ pub(crate) struct Through<K> {
     pub(crate) is_closed: AtomicBool,
     /// Rings when no write is left.
     pub(crate) idle: Notify,
+}
+
+impl<K, V, St> Inner<K, V, St>
+where
+    K: Sync,
+    V: Send,
+    St: Store<K, V>,
+{
+    pub(crate) fn log(&self) -> Option<&dyn Log<K, V>> {
+        match &self.mode {
+            Mode::Behind(behind) => behind.journal.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 impl<K, V, St> Inner<K, V, St>

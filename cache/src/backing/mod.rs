@@ -7,7 +7,8 @@
 //! - [`write_through`](StoreCacheBuilder::write_through): `put` returns when the store has the value. Cache and store agree
 //!   whatever fails.
 //! - [`write_behind`](StoreCacheBuilder::write_behind): `put` returns when the value is in a queue, which is written in
-//!   batches. Reads see it at once. A crash loses what was not flushed.
+//!   batches. Reads see it at once. A crash loses what was not flushed, unless there is a
+//!   journal (`WriteBehind::journal`, feature `journal`).
 //!
 //! docs/guides/write-modes.md says which to choose and what each promises in which crash. Needs the feature `store`.
 //!
@@ -71,6 +72,10 @@ mod driver;
 mod error;
 mod face;
 mod inner;
+#[cfg(feature = "journal")]
+mod journal;
+mod journal_error;
+mod log;
 mod queue;
 mod settings;
 mod stats;
@@ -87,6 +92,9 @@ pub use self::builder::StoreCacheBuilder;
 pub use self::dead_letter::{DeadCause, DeadLetter};
 pub use self::error::{CloseError, StoreCacheError};
 pub use self::face::StoreCache;
+#[cfg(feature = "journal")]
+pub use self::journal::{Journal, JournalOptions, JournalReport, JournalSync};
+pub use self::journal_error::JournalError;
 pub use self::settings::{WhenFull, WriteBehind};
 pub use self::stats::StoreStats;
 pub use self::store::{Store, StoreError, Write, Written};

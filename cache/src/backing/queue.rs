@@ -117,6 +117,8 @@ pub(crate) struct Queue<K, V> {
     store_failures: u32,
     paused_until: u64,
     random: Rng,
+    /// Changes that were there at the start, for which no bound holds.
+    restored: usize,
     pub(crate) counts: Counts,
 }
 
@@ -211,6 +213,7 @@ impl<K, V> Queue<K, V> {
             store_failures: 0,
             paused_until: 0,
             random: Rng::with_seed(seed),
+            restored: 0,
             counts: Counts::default(),
         }
     }
@@ -242,6 +245,24 @@ impl<K, V> Queue<K, V> {
         if !fits {
             return Accept::Full(key, value);
         }
+        self.take_in(hash, key, value, bytes, now)
+    }
+
+    /// Takes a write in that was accepted before this process began, whether there is room or not.
+    pub(crate) fn restore(&mut self, hash: u64, key: Arc<K>, value: Option<Arc<V>>, bytes: u64, now: u64)
+    where
+        K: Eq,
+    {
+        let _nobody_else_is_here = self.take_in(hash, key, value, bytes, now);
+        self.restored = self.unresolved.len();
+    }
+
+    fn take_in(&mut self, hash: u64, key: Arc<K>, value: Option<Arc<V>>, bytes: u64, now: u64) -> Accept<K, V>
+    where
+        K: Eq,
+    {
+        let found = self.find(hash, &key);
+        let old_bytes = found.and_then(|id| self.slot(id).next.as_ref()).map(|next| next.bytes);
         self.accepted += 1;
         self.counts.accepted += 1;
         self.bytes += bytes;
@@ -561,6 +582,16 @@ impl<K, V> Queue<K, V> {
         self.accepted
     }
 
+    /// The number of the last write that was accepted.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// The last number up to which all are written or reported.
+    pub(crate) fn resolved_to(&self) -> u64 {
+        self.unresolved.first_key_value().map_or(self.accepted, |(&oldest, _)| oldest - 1)
+    }
+
     /// Whether all writes up to this number are written or reported.
     pub(crate) fn is_resolved(&self, number: u64) -> bool {
         self.unresolved.first_key_value().is_none_or(|(&oldest, _)| oldest > number)
@@ -710,7 +741,7 @@ impl<K, V> Queue<K, V> {
         assert_eq!((in_line, resting), (self.line.len(), self.resting.len()));
         assert_eq!((bytes, line_bytes, tried), (self.bytes, self.line_bytes, self.tried_in_line));
         assert!(self.flights.iter().all(|flight| !flight.slots.is_empty()));
-        assert!(self.unresolved.len() <= self.limits.length, "the bound holds");
+        assert!(self.unresolved.len() <= self.limits.length.max(self.restored), "the bound holds");
         let counts = self.counts;
         let ended = counts.coalesced + counts.written + counts.dead;
         assert_eq!(counts.accepted, ended + numbers.len() as u64, "each write is somewhere");

@@ -4,6 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::dead_letter::DeadLetter;
+#[cfg(feature = "journal")]
+use super::journal::Journal;
+use super::log::Opened;
 use super::queue::Limits;
 use crate::clock::nanos;
 
@@ -42,6 +45,7 @@ pub struct WriteBehind<K, V, E> {
     pub(super) when_full: WhenFull,
     pub(super) write_timeout: Option<Duration>,
     pub(super) limits: Limits,
+    pub(super) journal: Option<Opened<K, V>>,
 }
 
 impl<K, V, E> WriteBehind<K, V, E> {
@@ -57,6 +61,7 @@ impl<K, V, E> WriteBehind<K, V, E> {
             weigher: None,
             when_full: WhenFull::Wait,
             write_timeout: None,
+            journal: None,
             limits: Limits {
                 length: 10_000,
                 bytes: u64::MAX,
@@ -144,6 +149,17 @@ impl<K, V, E> WriteBehind<K, V, E> {
         self
     }
 
+    /// Records each write on the local disk before it counts as accepted, and writes first what a crash has left there. Default: no
+    /// journal. Needs the feature `journal`.
+    ///
+    /// What was left is in the queue when the cache is built, also if it is more than the queue may hold, and counts as accepted; it is
+    /// written from then on if that is in a tokio runtime, else from the first write, flush or close.
+    #[cfg(feature = "journal")]
+    pub fn journal(mut self, journal: Journal<K, V>) -> Self {
+        self.journal = Some(journal.opened);
+        self
+    }
+
     /// Gives up waiting for the store after this time and tries the batch again. Default: off, a batch that hangs stays in flight.
     ///
     /// Only for stores whose write ends when its future is dropped: else an old value might arrive after a new one. A
@@ -160,6 +176,7 @@ impl<K, V, E> fmt::Debug for WriteBehind<K, V, E> {
             .field("limits", &self.limits)
             .field("when_full", &self.when_full)
             .field("write_timeout", &self.write_timeout)
+            .field("has_journal", &self.journal.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -19,6 +19,9 @@ pub struct StoreStats {
     pub(super) dead: u64,
     pub(super) batches: u64,
     pub(super) callback_panics: u64,
+    pub(super) journal_bytes: u64,
+    pub(super) journal_syncs: u64,
+    pub(super) journal_blocks: u64,
     pub(super) is_store_down: bool,
 }
 
@@ -88,6 +91,24 @@ impl StoreStats {
     #[must_use]
     pub fn callback_panics(&self) -> u64 {
         self.callback_panics
+    }
+
+    /// Bytes in the journal's files; 0 without one.
+    #[must_use]
+    pub fn journal_bytes(&self) -> u64 {
+        self.journal_bytes
+    }
+
+    /// How often the journal was synced to the disk.
+    #[must_use]
+    pub fn journal_syncs(&self) -> u64 {
+        self.journal_syncs
+    }
+
+    /// How often something was appended to the journal: each time one write or a group.
+    #[must_use]
+    pub fn journal_blocks(&self) -> u64 {
+        self.journal_blocks
     }
 
     /// Whether the circuit breaker is open, or the last batch of write-behind failed as a whole.

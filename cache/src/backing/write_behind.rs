@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::behind::Behind;
-use super::dead_letter::DeadCause;
 use super::error::{CloseError, StoreCacheError};
 use super::inner::Inner;
 use super::store::Store;
@@ -29,12 +28,15 @@ where
         value: Option<V>,
     ) -> Result<(), StoreCacheError<St::Error>> {
         let key = Arc::new(key);
-        behind.accept(Arc::clone(&key), value.map(Arc::new), || self.now()).await?;
-        // It is accepted: from here on there is no await, so nobody can leave in between.
+        let receipt = behind.accept(Arc::clone(&key), value.map(Arc::new), || self.now()).await?;
+        // It is accepted: up to the receipt there is no await, so nobody can leave in between.
         self.ensure_driven(behind);
         self.cache.invalidate(&*key);
         self.publish(&key);
-        Ok(())
+        match receipt {
+            Some(receipt) => receipt.wait().await.map_err(StoreCacheError::Journal),
+            None => Ok(()),
+        }
     }
 
     /// Loads a key from the queue into the cache, unless somebody else is loading it or it is there.
@@ -82,13 +84,19 @@ where
         // Those who wait for room learn that there will be none.
         behind.tell();
         if tokio::time::timeout(deadline, self.until_resolved(behind, number)).await.is_ok() {
+            close_journal(behind).await;
             return Ok(());
         }
-        let landed = behind.queue.lock().surrender();
+        let unwritten = behind.give_up(|key| self.cache.invalidate(key));
         // The driver ends, and drops what is in flight.
         behind.bell.notify_one();
-        let unwritten = landed.letters.len();
-        behind.conclude(landed, |_| DeadCause::Unfinished, |key| self.cache.invalidate(key));
+        close_journal(behind).await;
         if unwritten == 0 { Ok(()) } else { Err(CloseError { unwritten }) }
+    }
+}
+
+async fn close_journal<K, V, E>(behind: &Behind<K, V, E>) {
+    if let Some(receipt) = behind.journal.as_ref().and_then(|log| log.close()) {
+        let _ended = receipt.wait().await;
     }
 }
