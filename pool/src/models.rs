@@ -95,10 +95,10 @@ fn lent_with(barging: u64) -> (Arc<Pool>, Held<u32>) {
     let core = Pool::new(1, 1, (Duration::from_millis(1), Duration::from_millis(1)), limits);
     let (checkout, mut after) = core.checkout(None, Rank::default(), NOW, Instant::now());
     let Checkout::Wait(ticket) = checkout else { panic!("there is none yet") };
-    let slot = after.open.pop().expect("an opener is wanted");
+    let slot = after.rest().open.pop().expect("an opener is wanted");
     let attempt = Attempt { connection: 7, generation: 0, took: Duration::ZERO };
     let after = core.opened(slot, attempt, NOW);
-    assert!(after.dead.is_empty());
+    assert!(after.into_parts().1.is_none_or(|rest| rest.dead.is_empty()));
     let held = delivered(&core, ticket).expect("delivered");
     (Arc::new(core), held)
 }
