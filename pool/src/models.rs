@@ -114,7 +114,7 @@ fn delivered(core: &Pool, ticket: Ticket) -> Option<Held<u32>> {
 fn give_back(core: &Pool, held: Held<u32>) -> usize {
     match core.put_back(held, NOW) {
         Ok(()) => 0,
-        Err(held) => core.give_back(held, NOW).dead.len(),
+        Err(held) => core.give_back(held, NOW).into_parts().1.map_or(0, |rest| rest.dead.len()),
     }
 }
 
@@ -214,7 +214,7 @@ fn models_nothing_stays_in_a_closed_pool() {
             let core = Arc::clone(&core);
             thread::spawn(move || give_back(&core, held))
         };
-        let closed = core.close(NOW).dead.len();
+        let closed = core.close(NOW).into_parts().1.map_or(0, |rest| rest.dead.len());
         let returned = returner.join().unwrap();
         assert_eq!(closed + returned, 1);
         assert_eq!(core.stats().status.idle, 0);
