@@ -22,6 +22,7 @@ use crate::watch::{Caller, Watch};
 
 pub(crate) type Core<M> = core::Core<<M as Manager>::Connection, <M as Manager>::Error>;
 pub(crate) type After<M> = core::After<<M as Manager>::Connection, <M as Manager>::Error>;
+pub(crate) type Rest<M> = core::Rest<<M as Manager>::Connection, <M as Manager>::Error>;
 pub(crate) type Held<M> = core::Held<<M as Manager>::Connection>;
 
 /// What is to be done to a connection in the background.
@@ -94,11 +95,23 @@ impl<M: Manager> Inner<M> {
     }
 
     /// Does what a change of the core left to be done.
+    #[inline]
     pub(crate) fn run(self: &Arc<Self>, after: After<M>) {
-        let After::<M> { wake, dead, check, open, hurry, left, errors, wakers } = after;
-        for waiter in wake {
+        let (wake, rest) = after.into_parts();
+        if let Some(waiter) = wake.first {
             let _contained = contain::call(|| waiter.wake());
         }
+        for waiter in wake.others {
+            let _contained = contain::call(|| waiter.wake());
+        }
+        if let Some(rest) = rest {
+            self.run_rest(*rest);
+        }
+    }
+
+    #[cold]
+    fn run_rest(self: &Arc<Self>, rest: Rest<M>) {
+        let Rest::<M> { dead, check, open, hurry, left, errors, wakers } = rest;
         for slot in open {
             (self.duties.open)(self, slot);
         }

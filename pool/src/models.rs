@@ -95,10 +95,10 @@ fn lent_with(barging: u64) -> (Arc<Pool>, Held<u32>) {
     let core = Pool::new(1, 1, (Duration::from_millis(1), Duration::from_millis(1)), limits);
     let (checkout, mut after) = core.checkout(None, Rank::default(), NOW, Instant::now());
     let Checkout::Wait(ticket) = checkout else { panic!("there is none yet") };
-    let slot = after.open.pop().expect("an opener is wanted");
+    let slot = after.rest().open.pop().expect("an opener is wanted");
     let attempt = Attempt { connection: 7, generation: 0, took: Duration::ZERO };
     let after = core.opened(slot, attempt, NOW);
-    assert!(after.dead.is_empty());
+    assert!(after.into_parts().1.is_none_or(|rest| rest.dead.is_empty()));
     let held = delivered(&core, ticket).expect("delivered");
     (Arc::new(core), held)
 }
@@ -114,7 +114,7 @@ fn delivered(core: &Pool, ticket: Ticket) -> Option<Held<u32>> {
 fn give_back(core: &Pool, held: Held<u32>) -> usize {
     match core.put_back(held, NOW) {
         Ok(()) => 0,
-        Err(held) => core.give_back(held, NOW).dead.len(),
+        Err(held) => core.give_back(held, NOW).into_parts().1.map_or(0, |rest| rest.dead.len()),
     }
 }
 
@@ -214,7 +214,7 @@ fn models_nothing_stays_in_a_closed_pool() {
             let core = Arc::clone(&core);
             thread::spawn(move || give_back(&core, held))
         };
-        let closed = core.close(NOW).dead.len();
+        let closed = core.close(NOW).into_parts().1.map_or(0, |rest| rest.dead.len());
         let returned = returner.join().unwrap();
         assert_eq!(closed + returned, 1);
         assert_eq!(core.stats().status.idle, 0);

@@ -26,7 +26,7 @@ use breaker::Breaker;
 use codel::Codel;
 pub(crate) use entry::{Entry, Fitness, Held};
 pub(crate) use opening::{Attempt, Next};
-pub(crate) use state::{After, Delivery, Limits};
+pub(crate) use state::{After, Delivery, Limits, Rest};
 use state::{State, Turn, fitness};
 
 /// The answer to a request for a connection.
@@ -205,7 +205,9 @@ impl<C, E> Core<C, E> {
                 turn.state.stats.rejected += 1;
                 return Checkout::Full(turn.status());
             }
-            turn.after.hurry = turn.state.breaker.requested(instant);
+            if turn.state.breaker.requested(instant) {
+                turn.after.rest().hurry = true;
+            }
             // First blocked, then searched: what comes back from now on comes here.
             turn.block();
             let ticket = turn.state.waiters.join(rank);
@@ -215,12 +217,12 @@ impl<C, E> Core<C, E> {
                 turn.plan(false);
                 return Checkout::Ready(held);
             }
-            let status = turn.status();
-            // Without a prober at work the caller's own wait starts one.
-            let told = status.opening > 0 && turn.is_hopeless(&status);
+            // Without a prober at work the caller's own wait starts one. (The whole status counts the shelf: only if need be.)
+            let told =
+                turn.state.opening > 0 && turn.state.breaker.is_open() && turn.is_hopeless(&turn.status());
             if let Some(failure) = turn.state.breaker.failure(instant).filter(|_| told) {
                 let (_, waker) = turn.state.waiters.leave(ticket);
-                turn.after.wakers.extend(waker);
+                turn.after.drop_waker(waker);
                 return Checkout::Failed(failure);
             }
             turn.plan(false);
@@ -273,7 +275,7 @@ impl<C, E> Core<C, E> {
             };
             if let Some(held) = found {
                 let (_, waker) = turn.state.waiters.leave(ticket);
-                turn.after.wakers.extend(waker);
+                turn.after.drop_waker(waker);
                 turn.state.stats.served(waited);
                 return Some(Delivery::Connection(held));
             }
@@ -285,7 +287,7 @@ impl<C, E> Core<C, E> {
                     Some(delivery)
                 }
                 Err(replaced) => {
-                    turn.after.wakers.extend(replaced);
+                    turn.after.drop_waker(replaced);
                     turn.serve();
                     turn.plan(false);
                     let delivery = turn.state.waiters.take_if_delivered(ticket);
@@ -302,10 +304,10 @@ impl<C, E> Core<C, E> {
     pub(crate) fn leave(&self, ticket: Ticket, now: Ticks) -> After<C, E> {
         self.change(now, |turn| {
             let (delivery, waker) = turn.state.waiters.leave(ticket);
-            turn.after.wakers.extend(waker);
+            turn.after.drop_waker(waker);
             match delivery {
                 Some(Delivery::Connection(held)) => turn.offer(held),
-                Some(Delivery::Failed(failure)) => turn.after.errors.push(failure.error),
+                Some(Delivery::Failed(failure)) => turn.after.drop_error(Some(failure.error)),
                 Some(Delivery::Shed | Delivery::Closed) | None => {}
             }
         })
@@ -323,7 +325,7 @@ impl<C, E> Core<C, E> {
         self.change(now, |turn| {
             let status = turn.status();
             let (delivery, waker) = turn.state.waiters.leave(ticket);
-            turn.after.wakers.extend(waker);
+            turn.after.drop_waker(waker);
             let stats = &mut turn.state.stats;
             match delivery {
                 Some(delivery) => {
@@ -508,8 +510,9 @@ impl<C, E> Core<C, E> {
             for (_, held) in turn.take_all() {
                 turn.retire(held);
             }
-            turn.after.left = true;
-            turn.after.hurry = true;
+            let rest = turn.after.rest();
+            rest.left = true;
+            rest.hurry = true;
         })
         .1
     }

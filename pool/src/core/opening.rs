@@ -70,7 +70,7 @@ impl<C, E> Core<C, E> {
         let mut entry = Box::new(Entry { connection, dates, borrow: None });
         self.change(now, |turn| {
             turn.state.opening -= 1;
-            turn.after.errors.extend(turn.state.breaker.succeeded());
+            turn.after.drop_error(turn.state.breaker.succeeded());
             turn.state.stats.opened += 1;
             turn.state.stats.connect_time += took;
             entry.dates.proved = turn.suspicions;
@@ -92,7 +92,7 @@ impl<C, E> Core<C, E> {
         self.change(now, |turn| {
             turn.state.stats.connect_failures += 1;
             self.suspect(turn);
-            turn.after.errors.extend(turn.state.breaker.failed(error, permanent, instant));
+            turn.after.drop_error(turn.state.breaker.failed(error, permanent, instant));
             let status = turn.status();
             let told = turn.is_hopeless(&status);
             if let Some(failure) = turn.state.breaker.failure(instant).filter(|_| told) {

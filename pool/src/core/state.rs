@@ -7,8 +7,6 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use crate::clock::Ticks;
 use crate::core::breaker::Breaker;
 use crate::core::codel::Codel;
@@ -27,36 +25,92 @@ pub(crate) enum Delivery<C, E> {
     Closed,
 }
 
-/// What to do after the unlock.
+/// What to do after the unlock. Nearly always that is to wake one waiter at most, so the rest is apart: a change that needs
+/// none of it neither builds it nor looks through it.
 #[must_use = "waiters must be woken, openers started, connections checked and ended"]
 pub(crate) struct After<C, E> {
-    pub(crate) wake: SmallVec<[Waiter; 1]>,
+    pub(crate) wake: Wake,
+    rest: Option<Box<Rest<C, E>>>,
+}
+
+/// What there seldom is to do after the unlock.
+pub(crate) struct Rest<C, E> {
     /// Connections to end; each is counted as closing.
-    pub(crate) dead: SmallVec<[Held<C>; 1]>,
+    pub(crate) dead: Vec<Held<C>>,
     /// Connections to check; each is counted as checking.
-    pub(crate) check: SmallVec<[Held<C>; 1]>,
+    pub(crate) check: Vec<Held<C>>,
     /// Openers to start; each is counted as opening.
-    pub(crate) open: SmallVec<[Slot; 1]>,
+    pub(crate) open: Vec<Slot>,
     /// A prober that sleeps should look again.
     pub(crate) hurry: bool,
     /// Something left the pool, or came back while it is suspended: who waits for that should look again.
     pub(crate) left: bool,
     /// User values that must not be dropped under the lock.
-    pub(crate) errors: SmallVec<[Arc<ConnectError<E>>; 1]>,
-    pub(crate) wakers: SmallVec<[Waiter; 1]>,
+    pub(crate) errors: Vec<Arc<ConnectError<E>>>,
+    pub(crate) wakers: Vec<Waiter>,
+}
+
+/// Whom to wake.
+#[derive(Default)]
+pub(crate) struct Wake {
+    pub(crate) first: Option<Waiter>,
+    pub(crate) others: Vec<Waiter>,
+}
+
+impl Extend<Waiter> for Wake {
+    #[inline]
+    fn extend<I: IntoIterator<Item = Waiter>>(&mut self, waiters: I) {
+        for waiter in waiters {
+            if self.first.is_none() {
+                self.first = Some(waiter);
+            } else {
+                self.others.push(waiter);
+            }
+        }
+    }
 }
 
 impl<C, E> Default for After<C, E> {
+    #[inline]
     fn default() -> Self {
-        Self {
-            wake: SmallVec::new(),
-            dead: SmallVec::new(),
-            check: SmallVec::new(),
-            open: SmallVec::new(),
-            hurry: false,
-            left: false,
-            errors: SmallVec::new(),
-            wakers: SmallVec::new(),
+        Self { wake: Wake::default(), rest: None }
+    }
+}
+
+impl<C, E> After<C, E> {
+    /// The rest, which there is from now on.
+    #[cold]
+    pub(crate) fn rest(&mut self) -> &mut Rest<C, E> {
+        self.rest.get_or_insert_with(|| {
+            Box::new(Rest {
+                dead: Vec::new(),
+                check: Vec::new(),
+                open: Vec::new(),
+                hurry: false,
+                left: false,
+                errors: Vec::new(),
+                wakers: Vec::new(),
+            })
+        })
+    }
+
+    #[inline]
+    pub(crate) fn into_parts(self) -> (Wake, Option<Box<Rest<C, E>>>) {
+        (self.wake, self.rest)
+    }
+
+    /// Leaves a waker to be dropped after the unlock.
+    #[inline]
+    pub(crate) fn drop_waker(&mut self, waker: Option<Waiter>) {
+        if let Some(waker) = waker {
+            self.rest().wakers.push(waker);
+        }
+    }
+
+    /// Leaves an error to be dropped after the unlock.
+    pub(crate) fn drop_error(&mut self, error: Option<Arc<ConnectError<E>>>) {
+        if let Some(error) = error {
+            self.rest().errors.push(error);
         }
     }
 }
@@ -212,7 +266,9 @@ impl<C, E> Turn<'_, C, E> {
                 codel.observe(0, self.now);
             }
             // Somebody may wait for the last of them.
-            self.after.left |= self.state.suspended;
+            if self.state.suspended {
+                self.after.rest().left = true;
+            }
             let Held { slot, entry } = held;
             self.shelf.put_locked(self.shelf.home(), slot, entry);
         } else {
@@ -287,20 +343,20 @@ impl<C, E> Turn<'_, C, E> {
     pub(crate) fn retire(&mut self, held: Held<C>) {
         self.state.closing += 1;
         self.state.stats.retired += 1;
-        self.after.dead.push(held);
+        self.after.rest().dead.push(held);
     }
 
     /// A live connection is to be checked after the unlock.
     pub(crate) fn check(&mut self, held: Held<C>) {
         self.state.checking += 1;
-        self.after.check.push(held);
+        self.after.rest().check.push(held);
     }
 
     /// A slot's connection is gone; it was counted as live and nothing else.
     pub(crate) fn free(&mut self, slot: Slot) {
         self.state.live -= 1;
         self.state.spare.push(slot);
-        self.after.left = true;
+        self.after.rest().left = true;
     }
 
     /// Gives idle connections to those who wait: at once where they are fit, after a check otherwise.
@@ -339,7 +395,7 @@ impl<C, E> Turn<'_, C, E> {
         let more = wanted.min(at_once).saturating_sub(state.opening).min(room);
         for _ in 0..more {
             let slot = state.spare.pop().unwrap_or_else(|| self.shelf.mint());
-            self.after.open.push(slot);
+            self.after.rest().open.push(slot);
         }
         state.opening += more;
         state.live += more;
