@@ -426,7 +426,7 @@ fn reader(shard: &Arc<Shard<u64, u64>>, key: u64, allowed: &'static [u64]) -> th
     thread::spawn(move || {
         let pin = reclaim::pin_as(participant);
         let found = shard.find(&pin, hash(key), |candidate| *candidate == key);
-        let value = found.expect("a key that is there is never missed").node.value;
+        let value = found.expect("a key that is there is never missed").node().value;
         assert!(allowed.contains(&value), "{value}");
     })
 }
@@ -483,7 +483,8 @@ fn models_clear_hides_what_was_there() {
         let reader = thread::spawn(move || {
             let after = done.load(Ordering::Acquire) == 1;
             let pin = reclaim::pin_as(participant);
-            let found = other.find(&pin, hash(1), |candidate| *candidate == 1).map(|found| found.node.value);
+            let found =
+                other.find(&pin, hash(1), |candidate| *candidate == 1).map(|found| found.node().value);
             assert!(matches!(found, None | Some(1 | 10)), "{found:?}");
             assert!(!after || found != Some(1), "seen after the clearing had returned");
         });
@@ -539,7 +540,7 @@ fn reader_of_two(shard: &Arc<Shard<u64, u64>>, key: u64) -> thread::JoinHandle<(
         let pin = reclaim::pin_as(participant);
         let [first, second] = [0, 1].map(|_| {
             let found = shard.find(&pin, hash(key), |candidate| *candidate == key);
-            found.expect("a key that is there is never missed").node.value
+            found.expect("a key that is there is never missed").node().value
         });
         assert!(first <= second, "never back to an older value");
     })

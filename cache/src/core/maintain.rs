@@ -46,18 +46,18 @@ impl<K, V, S> Core<K, V, S> {
         self.note(removed, id, RemovalCause::Expired);
     }
 
-    /// Removes what has expired in a shard, by portions, so that its writers need not wait for all of it.
-    fn expire_all(&self, index: usize) {
+    /// Removes what has expired in a shard and ends the growth of its table, by portions, so that writers need not wait for all.
+    fn settle_shard(&self, index: usize) {
         loop {
             let pin = self.pin_if_watched();
             let mut removed = self.removed();
             let mut locked = self.shards[index].lock();
-            let mut done = true;
+            let mut done = locked.settle_table(STEPS_PER_LOCK / 8);
             if locked.timed() {
                 // Under the lock: a time from before it may lie behind what a write has dealt with meanwhile.
                 let now = self.ticks.now();
                 locked.follow_clock(now);
-                done = self.turn(&mut locked, now, STEPS_PER_LOCK, &mut removed);
+                done &= self.turn(&mut locked, now, STEPS_PER_LOCK, &mut removed);
             }
             let aftermath = locked.finish();
             self.conclude(pin, index, &removed, aftermath);
@@ -86,12 +86,12 @@ impl<K, V, S> Core<K, V, S> {
         }
     }
 
-    /// Removes all expired entries and drops all removed ones that no pin protects.
+    /// Removes all expired entries, ends growth, and drops all removed ones that no pin protects.
     pub(crate) fn run_pending_tasks(&self) {
         self.sweep_all();
         let shortened = self.shortened.swap(false, Ordering::Relaxed);
         for index in 0..self.shards.len() {
-            self.expire_all(index);
+            self.settle_shard(index);
             if shortened {
                 self.expire_shortened(index);
             }
@@ -185,5 +185,26 @@ impl<K, V, S> Core<K, V, S> {
         for flights in &self.flights {
             flights.check_invariants();
         }
+    }
+}
+
+#[cfg(all(test, not(any(millpond_loom, millpond_shuttle))))]
+mod tests {
+    use crate::Cache;
+
+    #[test]
+    fn maintenance_ends_growth_that_writes_left_in_the_middle() {
+        let cache: Cache<u32, u32> =
+            Cache::builder().max_weight(1 << 20).weigher(|_, _| 1).shards(1).build().unwrap();
+        let shard = &cache.core.shards[0];
+        let mut written = 0;
+        while written < 10_000 || !shard.is_growing() {
+            cache.insert(written, written);
+            written += 1;
+        }
+        cache.run_pending_tasks();
+        assert!(!shard.is_growing());
+        assert!((0..written).all(|key| cache.get(&key) == Some(key)));
+        cache.check_invariants();
     }
 }

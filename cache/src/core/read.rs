@@ -28,17 +28,17 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
             Err(Unseen::Absent) => return self.get_nothing(pin),
             Err(Unseen::Elsewhere) => return self.get_elsewhere(pin, hash, key),
         };
-        if found.node.header.mark().is_settled() {
-            return Some(&found.node.value);
+        if found.node().header.mark().is_settled() {
+            return Some(&found.node().value);
         }
         // Read again, so that the compiler does not merge the questions and ask the rare ones first.
-        let mark = found.node.header.mark();
+        let mark = found.node().header.mark();
         if mark.is_counted() {
             self.count_hit(pin);
-            return Some(&found.node.value);
+            return Some(&found.node().value);
         }
         if mark.is_ending() && Self::lives_on(pin, shard, found) {
-            return Some(&found.node.value);
+            return Some(&found.node().value);
         }
         self.get_found(pin, shard, found)
     }
@@ -61,14 +61,14 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         shard: &'g Shard<K, V>,
         found: Found<'g, K, V>,
     ) -> Option<&'g V> {
-        let header = &found.node.header;
+        let header = &found.node().header;
         // Before the end, so that an end that comes in between keeps the entry from being marked: header.rs.
         let seen = header.seen();
         if seen.is_touched() && !shard.ordered() {
             if let Some(quiet) = shard.quiet(found) {
                 if quiet.lasts(self.ticks.now()) {
                     self.count_hit(pin);
-                    return Some(&found.node.value);
+                    return Some(&found.node().value);
                 }
             }
         }
@@ -84,7 +84,7 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         }
         self.count_hit(pin);
         shard.touch(found, seen, self.marks, endless);
-        Some(&found.node.value)
+        Some(&found.node().value)
     }
 
     #[inline]
@@ -141,7 +141,7 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
                 times.extend_idle(now.saturating_add(self.time_to_idle));
             }
             if let Some(expiry) = &self.expiry {
-                self.ask_after_read(&**expiry, times, found.node, now);
+                self.ask_after_read(&**expiry, times, found.node(), now);
             }
         }
         let refresh = self.freshness.refresh.as_ref();

@@ -83,7 +83,7 @@ pub(super) fn refresh_after_read<K, V>(
     let Some(trigger) = refresh.trigger.get() else { return };
     let Some(renewal) = shard.renewal(found.id) else { return };
     if let Some(due) = due(refresh, renewal, now) {
-        trigger(&found.node.key, due);
+        trigger(&found.node().key, due);
     }
 }
 

@@ -43,7 +43,7 @@ where
                 counters.count(Counter::StaleServed, 1);
             }
         }
-        Some(found.node.value.clone())
+        Some(found.node().value.clone())
     }
 
     /// Removes what is left of an entry whose loader has found nothing.

@@ -385,6 +385,13 @@ impl<'s, K, V> Locked<'s, K, V> {
         }
     }
 
+    /// Moves up to so many portions of buckets to the next table; whether there is nothing left to move. Writes do it by the way;
+    /// where they stop in the middle, reads are slower until somebody comes here.
+    pub(crate) fn settle_table(&mut self, portions: usize) -> bool {
+        (0..portions).for_each(|_| self.move_step());
+        self.next().is_none()
+    }
+
     /// Ends a write: publishes the load, moves a little, now and then looks after limbo.
     #[inline]
     pub(crate) fn finish(mut self) -> Aftermath<K, V> {

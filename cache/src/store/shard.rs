@@ -103,9 +103,20 @@ unsafe impl<K: Send, V: Send> Send for Shard<K, V> {}
 #[derive(Debug)]
 pub(crate) struct Found<'g, K, V> {
     pub(crate) id: u32,
-    pub(crate) node: &'g Node<K, V>,
-    // Invariant: the address of the cell `id`, which reaches further than `node` does.
+    // Invariant: the address of the cell `id`, filled for as long as the pin lives that lent `'g`. No reference, because it
+    // reaches further than the node does; and the only word but the id, so that a lookup returns both in registers.
     cell: *const Node<K, V>,
+    _pin: PhantomData<&'g Node<K, V>>,
+}
+
+impl<'g, K, V> Found<'g, K, V> {
+    /// The entry.
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
+    pub(crate) fn node(self) -> &'g Node<K, V> {
+        // SAFETY: the invariant.
+        unsafe { Nodes::<K, V>::at(self.cell) }
+    }
 }
 
 /// Why a [glance](Shard::glance) found nothing.
@@ -207,7 +218,7 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Whether entries move to a larger table.
-    #[cfg(all(test, millpond_loom))]
+    #[cfg(test)]
     pub(crate) fn is_growing(&self) -> bool {
         !self.next.load(Ordering::Relaxed).is_null()
     }
@@ -285,7 +296,7 @@ impl<K, V> Shard<K, V> {
         if self.ordered {
             return self.touch_in_order(found);
         }
-        found.node.header.settle(seen, marks, endless, &self.activity);
+        found.node().header.settle(seen, marks, endless, &self.activity);
     }
 
     /// Records a hit where it belongs, or if a writer holds the lock, for the eviction hand to find. Never marks the entry as
@@ -294,7 +305,7 @@ impl<K, V> Shard<K, V> {
     fn touch_in_order(&self, found: Found<'_, K, V>) {
         match self.try_lock() {
             Some(mut locked) => locked.refresh(found.id),
-            None => found.node.header.touch(&self.activity),
+            None => found.node().header.touch(&self.activity),
         }
     }
 
@@ -348,12 +359,16 @@ impl<K, V> Shard<K, V> {
         hash: u32,
         is_key: impl Fn(&K) -> bool,
     ) -> Option<Found<'g, K, V>> {
-        let table = self.table(pin);
-        let found = table.find(hash, |id| self.check(id, &is_key));
-        if found.is_some() || self.was_whole(table) {
-            return found;
+        loop {
+            let table = self.table(pin);
+            let found = table
+                .find(hash, |id| self.check(id, &is_key))
+                .or_else(|| self.next(pin)?.find(hash, |id| self.check(id, &is_key)));
+            // After the search, as in `was_whole`. A table that is replaced meanwhile is twice as large, so this ends.
+            if found.is_some() || self.is_current(table) {
+                return found;
+            }
         }
-        self.find_moving(pin, hash, &is_key)
     }
 
     /// The entry of a cell that was read from a table under a pin, if it is the one.
@@ -362,27 +377,7 @@ impl<K, V> Shard<K, V> {
         let cell = self.cells.address(id);
         // SAFETY: the id was read from a table under a pin, so the cell is filled while the pin lives.
         let node = unsafe { Nodes::<K, V>::at(cell) };
-        is_key(&node.key).then_some(Found { id, node, cell })
-    }
-
-    /// The lookup while entries move.
-    #[cold]
-    fn find_moving<'g>(
-        &'g self,
-        pin: &'g Pinned,
-        hash: u32,
-        is_key: &impl Fn(&K) -> bool,
-    ) -> Option<Found<'g, K, V>> {
-        loop {
-            let table = self.table(pin);
-            let found = table
-                .find(hash, |id| self.check(id, is_key))
-                .or_else(|| self.next(pin)?.find(hash, |id| self.check(id, is_key)));
-            // A table that is replaced meanwhile is twice as large, so this ends.
-            if found.is_some() || self.is_current(table) {
-                return found;
-            }
-        }
+        is_key(&node.key).then_some(Found { id, cell, _pin: PhantomData })
     }
 }
 
