@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use millpond_pool::managers::{SqlxPostgres, SqlxSqlite};
 use millpond_pool::{Guard, Pool, Stats};
 use sqlx::postgres::PgConnectOptions;
@@ -56,6 +57,9 @@ impl Written {
 
 /// A code and its place.
 pub type Place = (String, f64, f64);
+
+/// Rows decoded before requests on the same thread have their turn: decoding all airports takes as long as many hits.
+const ROWS_AT_ONCE: usize = 256;
 
 /// The database.
 #[derive(Clone, Debug)]
@@ -307,9 +311,17 @@ impl Store {
     /// # Errors
     /// If the database does not answer.
     pub async fn places(&self) -> Result<Vec<Place>, Error> {
-        on!(self, |connection| sqlx::query_as("SELECT icao, lat, lon FROM airports")
-            .fetch_all(connection)
-            .await?)
+        on!(self, |connection| {
+            let mut rows = sqlx::query_as("SELECT icao, lat, lon FROM airports").fetch(connection);
+            let mut places: Vec<Place> = Vec::new();
+            while let Some(place) = rows.try_next().await? {
+                places.push(place);
+                if places.len().is_multiple_of(ROWS_AT_ONCE) {
+                    tokio::task::yield_now().await;
+                }
+            }
+            places
+        })
     }
 
     /// Inserts or replaces an airport, if `may` says so of the one that is there.

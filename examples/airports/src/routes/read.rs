@@ -14,7 +14,7 @@ use super::{App, several};
 use crate::airport::{self, Airport, distance_km};
 use crate::cached::{Answer, NearestKey};
 use crate::problem::Problem;
-use crate::store::{Filter, Store};
+use crate::store::{Filter, Place, Store};
 
 const DEFAULT_LIMIT: i64 = 20;
 const MOST_LIMIT: i64 = 100;
@@ -177,20 +177,14 @@ pub(super) async fn nearest(
 
 /// The dear part: the distance to every airport.
 async fn search(store: &Store, icao: &str, n: usize) -> Result<Option<Answer>, Problem> {
-    let mut places = store.places().await?;
-    let Some(centre) = places.iter().find(|place| place.0 == icao).map(|place| (place.1, place.2)) else {
+    let places = store.places().await?;
+    let from = icao.to_owned();
+    // Milliseconds of arithmetic: not on a thread that serves requests.
+    let ranked = tokio::task::spawn_blocking(move || rank(places, &from, n)).await;
+    let Some(ranked) = ranked.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic())) else {
         return Ok(None);
     };
-    places.retain(|place| place.0 != icao);
-    let mut ranked: Vec<(f64, String)> =
-        places.into_iter().map(|(icao, lat, lon)| (distance_km(centre, (lat, lon)), icao)).collect();
-    let n = n.min(ranked.len());
-    if n < ranked.len() {
-        ranked.select_nth_unstable_by(n, |a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
-        ranked.truncate(n);
-    }
-    ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
-    let mut nearest = Vec::with_capacity(n);
+    let mut nearest = Vec::with_capacity(ranked.len());
     let codes: Vec<String> = ranked.iter().map(|(_, icao)| icao.clone()).collect();
     let mut found: HashMap<String, Airport> =
         store.several(&codes).await?.into_iter().map(|airport| (airport.icao.clone(), airport)).collect();
@@ -200,4 +194,19 @@ async fn search(store: &Store, icao: &str, n: usize) -> Result<Option<Answer>, P
         }
     }
     Answer::new(&NearestList { from: icao.to_owned(), nearest }).map(Some)
+}
+
+/// The `n` places nearest to one of them, with their distances; none if that is not among them.
+fn rank(mut places: Vec<Place>, icao: &str, n: usize) -> Option<Vec<(f64, String)>> {
+    let centre = places.iter().find(|place| place.0 == icao).map(|place| (place.1, place.2))?;
+    places.retain(|place| place.0 != icao);
+    let mut ranked: Vec<(f64, String)> =
+        places.into_iter().map(|(icao, lat, lon)| (distance_km(centre, (lat, lon)), icao)).collect();
+    let n = n.min(ranked.len());
+    if n < ranked.len() {
+        ranked.select_nth_unstable_by(n, |a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+        ranked.truncate(n);
+    }
+    ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+    Some(ranked)
 }
