@@ -25,6 +25,9 @@ impl<'s, K, V> Locked<'s, K, V> {
         if ends.due != 0 {
             let renewals = shard.renewals.get_or_init(|| Box::new(Side::new()));
             renewals.get_or_create(id).set(ends.due, ends.cost);
+        } else if let Some(renewal) = shard.renewal(id) {
+            // Of the entry before.
+            renewal.set(0, 0);
         }
     }
 
