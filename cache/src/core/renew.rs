@@ -223,7 +223,7 @@ where
                 // Heavier than the whole cache: as for other writes, the old value goes.
                 core.unlink(&mut locked, old.id);
                 let cause = if alive { RemovalCause::Replaced } else { RemovalCause::Expired };
-                core.note(&mut removed, old.id, cause);
+                core.note(&locked, &mut removed, old.id, cause);
             }
             left = Some((key, stored));
         }
