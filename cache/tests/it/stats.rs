@@ -161,8 +161,12 @@ fn the_weight_of_all_that_has_expired_is_counted() {
         ("load", |c| assert_eq!(c.get_or_insert_with(1, || 2), 2)),
         ("heavy load", |c| assert_eq!(c.get_or_insert_with(1, || 1_001), 1_001)),
         ("load of nothing", |c| assert_eq!(c.optionally_get_with(1, || None), None)),
-        ("compute", |c| drop(c.entry(1).and_upsert_with(|old| old.map_or(3, |_| 4)))),
-        ("heavy compute", |c| drop(c.entry(1).and_upsert_with(|_| 1_001))),
+        ("compute", |c| {
+            let _now = c.entry(1).and_upsert_with(|old| old.map_or(3, |_| 4));
+        }),
+        ("heavy compute", |c| {
+            let _now = c.entry(1).and_upsert_with(|_| 1_001);
+        }),
         ("resize", |c| c.set_max_weight(1).unwrap()),
         ("maintenance", Pairs::run_pending_tasks),
     ];
