@@ -90,6 +90,7 @@ mod refresh;
 mod refresher;
 mod rejected;
 mod removal;
+mod shard_count;
 #[cfg(feature = "snapshot")]
 mod snapshot;
 mod span;
