@@ -200,8 +200,7 @@ impl<'s, K, V> Locked<'s, K, V> {
         if let Some(tags) = &mut self.state.tags {
             tags.detach(id);
         }
-        let view = self.view();
-        self.state.limbo.push(&view, id);
+        self.state.limbo.push(id);
     }
 
     /// An empty cell.
@@ -211,8 +210,7 @@ impl<'s, K, V> Locked<'s, K, V> {
             return id;
         }
         if !Node::<K, V>::NEEDS_DROP {
-            let view = self.view();
-            if let Some(id) = self.state.limbo.pop(&view, reclaim::safe) {
+            if let Some(id) = self.state.limbo.pop(reclaim::safe) {
                 return id;
             }
         }
@@ -416,7 +414,7 @@ impl<'s, K, V> Locked<'s, K, V> {
         let slack = self.slack();
         let batch = slack / 4;
         self.state.limbo.seal(reclaim::seal());
-        self.state.tend_at = batch as u32;
+        self.state.tend_at = batch;
         let held = self.state.limbo.len();
         self.free_tables();
         if held < slack {
@@ -425,7 +423,8 @@ impl<'s, K, V> Locked<'s, K, V> {
         if !self.state.limbo.look(reclaim::safe) {
             return true;
         }
-        if held >= 2 * slack {
+        // Cells with nothing to drop are as well kept in limbo: an insert takes them from there.
+        if Node::<K, V>::NEEDS_DROP && held >= 2 * slack {
             self.collect(2 * batch);
         }
         false
@@ -463,10 +462,9 @@ impl<'s, K, V> Locked<'s, K, V> {
 
     /// Moves up to `limit` cells from limbo to the free ones, and what was in them to the dead.
     fn collect(&mut self, limit: usize) {
-        let view = self.view();
         let state = &mut *self.state;
         for _ in 0..limit {
-            let Some(id) = state.limbo.pop(&view, reclaim::safe) else { break };
+            let Some(id) = state.limbo.pop(reclaim::safe) else { break };
             if Node::<K, V>::NEEDS_DROP {
                 if state.dead.capacity() == 0 {
                     state.dead.reserve(limit.min(state.limbo.len() + 1));

@@ -63,12 +63,17 @@ pub(super) struct Load {
     pub(super) clears: AtomicU32,
 }
 
-/// All that the shard's lock guards.
+/// All that the shard's lock guards. In this order: what each overwrite needs is in the lock's own cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct State<K, V> {
-    pub(super) policy: Policy,
-    pub(super) allocator: Allocator,
     pub(super) limbo: Limbo,
+    /// Unsealed cells in limbo at which a write looks after it.
+    pub(super) tend_at: usize,
+    /// Made with the first entry that carries a tag.
+    pub(super) tags: Option<Box<Tags>>,
+    pub(super) allocator: Allocator,
+    pub(super) policy: Policy,
     /// Taken out of their cells by the holder of the lock, which drops them after it has let go.
     pub(super) dead: Vec<(K, V)>,
     /// Tables that readers may still hold, with their stamps.
@@ -79,10 +84,6 @@ pub(crate) struct State<K, V> {
     pub(super) wheel: Option<Box<Wheel>>,
     /// How many of the entries that wait were cleared at which time, in the order in which they leave; one at least each.
     pub(super) clearings: VecDeque<(usize, u64)>,
-    /// Made with the first entry that carries a tag.
-    pub(super) tags: Option<Box<Tags>>,
-    /// Unsealed cells in limbo at which a write looks after it.
-    pub(super) tend_at: u32,
 }
 
 // SAFETY: the raw tables in `retired` are owned by the state alone; keys and values are moved and dropped by whichever
@@ -398,7 +399,7 @@ impl<K, V> Drop for Shard<K, V> {
         let state = self.state.get_mut();
         // SAFETY: nobody else has the shard.
         let view = unsafe { self.cells.view() };
-        let mut ids = state.limbo.drain(&view);
+        let mut ids = state.limbo.drain();
         let mut tables = vec![self.table.load(Ordering::Acquire), self.next.load(Ordering::Acquire)];
         ids.extend(state.policy.each_cleared(&view));
         tables.retain(|table| !table.is_null());

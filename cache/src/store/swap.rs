@@ -58,7 +58,7 @@ impl<'s, K: Eq, V> Locked<'s, K, V> {
         let id = match state.allocator.reuse() {
             Some(id) => id,
             None if Node::<K, V>::NEEDS_DROP => return Err((key, value)),
-            None => match state.limbo.pop(&cells, reclaim::safe) {
+            None => match state.limbo.pop(reclaim::safe) {
                 Some(id) => id,
                 None => return Err((key, value)),
             },
@@ -68,7 +68,7 @@ impl<'s, K: Eq, V> Locked<'s, K, V> {
         unsafe { cells.address(id).write(node) };
         state.policy.succeed(&cells, &self.shard.activity, old, id);
         link.replace(id);
-        state.limbo.push(&cells, old);
+        state.limbo.push(old);
         Ok(())
     }
 }
