@@ -172,9 +172,10 @@ impl<K, V, S> Core<K, V, S> {
     /// other: call it while nobody writes.
     pub(crate) fn check_invariants(&self) {
         let (mut held, mut waiting) = (0, (0, 0));
-        for shard in self.shards.iter() {
+        for (shard, flights) in self.shards.iter().zip(&self.flights) {
             let locked = shard.lock();
             locked.check_invariants();
+            flights.check_invariants(&locked);
             let (entries, weight) = locked.cleared();
             held += locked.weight() + weight;
             waiting = (waiting.0 + entries as u64, waiting.1 + weight);
@@ -182,9 +183,6 @@ impl<K, V, S> Core<K, V, S> {
         assert_eq!(waiting, self.waiting.sums(), "what waits is counted");
         assert_eq!(held, self.budget.used(), "the budget is the sum of the shards");
         assert!(held <= self.budget.max(), "the bound holds");
-        for flights in &self.flights {
-            flights.check_invariants();
-        }
     }
 }
 

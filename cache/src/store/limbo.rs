@@ -47,6 +47,12 @@ impl Limbo {
         }
     }
 
+    /// A cell that [`Limbo::look`] has found to be reusable.
+    #[inline]
+    pub(crate) fn pop_ready(&mut self) -> Option<u32> {
+        self.ready.pop()
+    }
+
     /// A cell of the oldest batch, if it may be reused. `safe` tells the watermark; it is asked once for a batch.
     #[inline]
     pub(crate) fn pop(&mut self, safe: impl FnOnce() -> u64) -> Option<u32> {

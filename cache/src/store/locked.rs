@@ -2,7 +2,7 @@
 
 use super::cells::View;
 use super::node::{Node, Nodes};
-use super::shard::{Shard, State};
+use super::shard::{Detour, Shard, State};
 use super::table::{Place, Table};
 use crate::policy::{Entries, Header};
 use crate::reclaim::{self, Pinned};
@@ -191,6 +191,17 @@ impl<'s, K, V> Locked<'s, K, V> {
         id
     }
 
+    /// Whether overwrites have to go around for this reason.
+    #[inline]
+    pub(crate) fn has(&self, detour: Detour) -> bool {
+        self.shard.has(detour)
+    }
+
+    /// Says whether overwrites have to go around for this reason.
+    pub(crate) fn set(&self, detour: Detour, on: bool) {
+        self.shard.set(detour, on);
+    }
+
     /// Into limbo, once it is in no table any more.
     #[inline]
     pub(super) fn lay_out(&mut self, id: u32) {
@@ -357,6 +368,7 @@ impl<'s, K, V> Locked<'s, K, V> {
         let larger = Box::new(Table::for_entries(self.table().capacity().saturating_mul(2)));
         self.state.cursor = 0;
         self.shard.next.store(Box::into_raw(larger), Ordering::Release);
+        self.shard.set(Detour::Growth, true);
     }
 
     /// Moves a few buckets to the next table.
@@ -379,6 +391,7 @@ impl<'s, K, V> Locked<'s, K, V> {
             // First the table: a reader that sees no `next` must see that it has become the table.
             self.shard.table.store(self.shard.next.load(Ordering::Relaxed), Ordering::Release);
             self.shard.next.store(std::ptr::null_mut(), Ordering::Release);
+            self.shard.set(Detour::Growth, false);
             self.state.retired.push((reclaim::seal(), emptied));
         }
     }
@@ -510,6 +523,9 @@ impl<'s, K, V> Locked<'s, K, V> {
         assert_eq!(self.shard.weight(), self.state.policy.weight(), "the published weight is current");
         let weight: u64 = self.ids().iter().map(|&id| u64::from(self.weight_of(id))).sum();
         assert_eq!(weight, self.state.policy.weight(), "the weights add up");
+        assert_eq!(self.has(Detour::Growth), self.next().is_some(), "whether it grows is noted");
+        assert_eq!(self.has(Detour::Timed), self.shard.timed(), "whether entries end is noted");
+        assert_eq!(self.has(Detour::Tags), self.state.tags.is_some(), "whether entries carry tags is noted");
         self.check_timers();
         self.check_cleared();
         self.check_tags();
