@@ -9,8 +9,9 @@ use crate::store::locked::Locked;
 use crate::store::wheel::Step;
 use crate::sync::{Ordering, thread};
 
-/// Timers that a write looks at, at most: more than one, so that expiry outruns the writes that cause it.
-const STEPS_PER_WRITE: usize = 16;
+/// Timers that a write looks at, at most: more than one, so that expiry outruns the writes that cause it, and few, so that none of
+/// them is slow because very much ended at once.
+const STEPS_PER_WRITE: usize = 4;
 /// Timers that maintenance looks at before it lets writers of the shard in.
 const STEPS_PER_LOCK: usize = 256;
 /// Entries unlinked under one lock where many go, one by one.
