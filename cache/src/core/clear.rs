@@ -59,7 +59,7 @@ impl<K, V, S> Core<K, V, S> {
             let pin = self.pin_if_watched();
             let mut removed = self.removed();
             let mut locked = shard.lock();
-            self.flights[index].detach_all();
+            self.flights[index].detach_all(&locked);
             let now = if locked.timed() { self.ticks.now() } else { 0 };
             self.waiting.add(locked.clear(now));
             self.sweep(&mut locked, AT_ONCE, &mut removed);

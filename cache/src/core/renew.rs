@@ -147,7 +147,7 @@ where
             drop(locked);
             return None;
         }
-        let boarded = core.flights[index].board(hash, key, true);
+        let boarded = core.flights[index].board(&locked, hash, key, true);
         if boarded.1.is_ok() {
             // Claims are made under the lock only.
             renewal.begin(due);
@@ -202,7 +202,7 @@ where
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| candidate == key);
         let mut credit = core.gather(index, if fits { u64::from(weight) } else { 0 }, find);
         let mut locked = core.shards[index].lock();
-        let own = core.flights[index].take_own(hash, &leader.flight);
+        let own = core.flights[index].take_own(&locked, hash, &leader.flight);
         let old = find(&locked);
         // After the last comparison, which may panic: a key must not be dropped under the lock. Ours was the other handle.
         let key = leader.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");

@@ -465,7 +465,7 @@ where
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| *candidate == fresh.key);
         let mut credit = self.gather(index, u64::from(fresh.weight), find);
         let mut locked = self.shards.of(index).lock();
-        self.flights[index].detach(hash, &fresh.key);
+        self.flights[index].detach(&locked, hash, &fresh.key);
         let old = self.find_old(&mut locked, hash, find, &mut removed);
         let linked = self.link(&mut locked, old, fresh, &mut credit, &mut removed);
         if let (Some(id), false) = (linked, tags.is_empty()) {
@@ -499,7 +499,7 @@ where
         let pin = reclaim::pin();
         let mut removed = self.removed();
         let mut locked = self.shards[index].lock();
-        self.flights[index].detach(hash, key);
+        self.flights[index].detach(&locked, hash, key);
         let spot = locked.find(hash.part(), |candidate| key.equivalent(candidate));
         let mut taken = None;
         if let Some(Spot { id, .. }) = spot {

@@ -114,6 +114,43 @@ pub struct Header {
     next: AtomicU32,
 }
 
+/// Where an entry is in the eyes of the policy, in registers: what is read back from memory just written is read again.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    hash: u32,
+    was_referenced: bool,
+    region: u8,
+    stamp: u16,
+    prev: u32,
+    next: u32,
+}
+
+impl Place {
+    #[inline]
+    pub(super) fn region(self) -> Region {
+        Region::from_byte(self.region)
+    }
+
+    /// The older and the younger neighbour.
+    #[inline]
+    pub(super) fn neighbours(self) -> (u32, u32) {
+        (self.prev, self.next)
+    }
+
+    /// Tells of the use of an entry that was not used since the hand passed.
+    #[inline]
+    pub(super) fn touch(self, activity: &Activity) {
+        if !self.was_referenced {
+            self.activate(activity);
+        }
+    }
+
+    #[cold]
+    fn activate(self, activity: &Activity) {
+        activity.record(self.region(), self.stamp);
+    }
+}
+
 impl Header {
     /// The header of an entry that the policy does not know yet.
     #[must_use]
@@ -237,18 +274,32 @@ impl Header {
         self.next.store(slot, Relaxed);
     }
 
-    /// The header of an entry that takes the place of another, in all its neighbours' eyes. The caller tells the policy.
+    /// What a successor of this entry has to know.
     #[inline]
     #[must_use]
-    pub fn successor(other: &Self) -> Self {
+    pub fn place(&self) -> Place {
+        Place {
+            hash: self.hash,
+            was_referenced: self.referenced(),
+            region: self.region.load(Relaxed),
+            stamp: self.stamp.load(Relaxed),
+            prev: self.prev(),
+            next: self.next(),
+        }
+    }
+
+    /// The header of an entry that takes the place of another and counts as used. The caller tells the policy.
+    #[inline]
+    #[must_use]
+    pub fn successor(place: Place) -> Self {
         Self {
-            hash: other.hash,
+            hash: place.hash,
             // Whether it is settled is for the next hit to say.
-            referenced: AtomicU8::new(u8::from(other.referenced())),
-            region: AtomicU8::new(other.region.load(Relaxed)),
-            stamp: AtomicU16::new(other.stamp.load(Relaxed)),
-            prev: AtomicU32::new(other.prev()),
-            next: AtomicU32::new(other.next()),
+            referenced: AtomicU8::new(TOUCHED),
+            region: AtomicU8::new(place.region),
+            stamp: AtomicU16::new(place.stamp),
+            prev: AtomicU32::new(place.prev),
+            next: AtomicU32::new(place.next),
         }
     }
 
