@@ -10,6 +10,7 @@ mod batch;
 mod bound;
 mod bugs;
 mod bulk;
+mod circles;
 mod clear;
 mod clock;
 mod compute;
