@@ -27,6 +27,7 @@ mod history;
 mod hostile;
 mod iter;
 mod janitor;
+mod leaks;
 mod liars;
 mod listener;
 mod loading;
