@@ -9,6 +9,8 @@
 use std::task::Waker;
 use std::thread::Thread;
 
+use tokio::time::Instant;
+
 use crate::clock::Ticks;
 
 /// How many classes of priority there are.
@@ -65,6 +67,8 @@ pub(crate) struct Rank {
     pub(crate) front: bool,
     /// When it came.
     pub(crate) since: Ticks,
+    /// When its time is up, if somebody else is to tell it so.
+    pub(crate) deadline: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -116,8 +120,8 @@ impl<D> Waiters<D> {
     }
 
     /// Joins at the end of a class, or at its front.
-    pub(crate) fn join(&mut self, rank: Rank) -> Ticket {
-        let node = Node { prev: NONE, next: NONE, rank, state: State::Waiting(None) };
+    pub(crate) fn join(&mut self, rank: Rank, waiter: Option<Waiter>) -> Ticket {
+        let node = Node { prev: NONE, next: NONE, rank, state: State::Waiting(waiter) };
         let index = match self.free.pop() {
             Some(index) => {
                 self.nodes[index] = node;
@@ -247,6 +251,32 @@ impl<D> Waiters<D> {
         }
     }
 
+    /// Stores whom to wake, for one who joined just now.
+    pub(crate) fn settle(&mut self, ticket: Ticket, waiter: Waiter) {
+        if let State::Waiting(place) | State::Nudged(place) = &mut self.nodes[ticket.0].state {
+            *place = Some(waiter);
+        }
+    }
+
+    /// Those whose time is up, to be woken, and the first deadline of the others.
+    pub(crate) fn late(&mut self, now: Instant) -> (Vec<Waiter>, Option<Instant>) {
+        let (mut late, mut next) = (Vec::new(), None::<Instant>);
+        for list in self.lists {
+            let mut index = list.head;
+            while index != NONE {
+                let node = &mut self.nodes[index];
+                index = node.next;
+                let Some(deadline) = node.rank.deadline else { continue };
+                if deadline > now {
+                    next = Some(next.map_or(deadline, |next| next.min(deadline)));
+                } else if let State::Waiting(waiter) | State::Nudged(waiter) = &mut node.state {
+                    late.extend(waiter.take());
+                }
+            }
+        }
+        (late, next)
+    }
+
     /// Takes the delivery if it is there already.
     pub(crate) fn take_if_delivered(&mut self, ticket: Ticket) -> Option<D> {
         let state = &mut self.nodes[ticket.0].state;
@@ -320,9 +350,9 @@ mod tests {
     #[test]
     fn serves_in_order_and_skips_those_who_left() {
         let mut waiters = Waiters::new();
-        let tickets: Vec<_> = (0..4).map(|_| waiters.join(Rank::default())).collect();
+        let tickets: Vec<_> = (0..4).map(|_| waiters.join(Rank::default(), None)).collect();
         assert_eq!(waiters.leave(tickets[1]).0, None);
-        let first = waiters.join(Rank { front: true, ..Rank::default() });
+        let first = waiters.join(Rank { front: true, ..Rank::default() }, None);
         waiters.check_invariants();
         for delivery in 0..4 {
             waiters.deliver(delivery).unwrap();
@@ -340,8 +370,8 @@ mod tests {
     #[test]
     fn higher_classes_come_first_and_lower_ones_are_not_starved() {
         let mut waiters = Waiters::new();
-        let low = waiters.join(Rank { class: 2, ..Rank::default() });
-        let high: Vec<_> = (0..20).map(|_| waiters.join(Rank::default())).collect();
+        let low = waiters.join(Rank { class: 2, ..Rank::default() }, None);
+        let high: Vec<_> = (0..20).map(|_| waiters.join(Rank::default(), None)).collect();
         for delivery in 0..9 {
             waiters.deliver(delivery).unwrap();
             waiters.check_invariants();
@@ -354,7 +384,7 @@ mod tests {
     #[test]
     fn the_nudged_keep_their_place() {
         let mut waiters = Waiters::<u32>::new();
-        let tickets: Vec<_> = (0..3).map(|_| waiters.join(Rank::default())).collect();
+        let tickets: Vec<_> = (0..3).map(|_| waiters.join(Rank::default(), None)).collect();
         let mut wake = Vec::new();
         assert!(waiters.nudge(&mut wake) && waiters.nudge(&mut wake));
         assert!(waiters.is_nudged(tickets[0]) && waiters.is_nudged(tickets[1]) && waiters.nudged() == 2);

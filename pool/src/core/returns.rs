@@ -6,8 +6,10 @@ use crate::clock::Ticks;
 use crate::core::Core;
 use crate::core::after::After;
 use crate::core::entry::{Held, Standing};
+use crate::core::state::Delivery;
 use crate::core::turn::Turn;
 use crate::shelf::Slot;
+use crate::waiters::Waiter;
 
 /// Of a connection that ends, what it was counted as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,23 @@ pub(crate) enum Was {
 }
 
 impl<C, E> Core<C, E> {
+    /// Hands a connection that may be lent on to the first who waits, in a few steps if there is nothing else to do. Returns
+    /// whom to wake; or the connection, which goes to [`give_back`](Self::give_back).
+    pub(crate) fn hand_off(&self, held: Held<C>) -> Result<Option<Waiter>, Held<C>> {
+        let mut state = self.state.lock();
+        if !state.is_plainly_full(&self.limits) || held.item.dates.standing != self.standing() {
+            return Err(held);
+        }
+        let Ok(waiter) = state.waiters.deliver(Delivery::Connection(held)) else {
+            unreachable!("somebody waits")
+        };
+        if state.waiters.is_empty() {
+            state.blocked = false;
+            self.shelf.unblock();
+        }
+        Ok(waiter)
+    }
+
     /// Takes a connection back from its borrower.
     pub(crate) fn give_back(&self, held: Held<C>, now: Ticks) -> After<C, E> {
         self.change(now, |turn| {

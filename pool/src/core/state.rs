@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use crate::clock::Ticks;
+use crate::core::alarms::Alarms;
 use crate::core::breaker::Breaker;
 use crate::core::codel::Codel;
 use crate::core::entry::Held;
@@ -66,6 +67,7 @@ pub(crate) struct State<C, E> {
     /// Slots that nobody uses.
     pub(crate) spare: Vec<Slot>,
     pub(crate) waiters: Waiters<Delivery<C, E>>,
+    pub(crate) alarms: Alarms,
     pub(crate) breaker: Breaker<E>,
     pub(crate) codel: Option<Codel>,
     /// Connections that were taken from the shelf without the lock and then not lent.
@@ -93,11 +95,23 @@ impl<C, E> State<C, E> {
             blocked: false,
             spare: Vec::new(),
             waiters: Waiters::new(),
+            alarms: Alarms::default(),
             breaker: Breaker::new(backoff.0, backoff.1),
             codel: shedding.map(|(target, interval)| Codel::new(target, interval)),
             unfit: 0,
             stats: Stats::default(),
         }
+    }
+
+    /// Whether a queue stands, all connections are lent, and nothing else goes on that one who waits might gain from or that
+    /// one who comes back might have to do with: the usual state of a pool that is too small for its callers.
+    pub(crate) fn is_plainly_full(&self, limits: &Limits) -> bool {
+        self.live == self.max_size
+            && self.opening + self.checking + self.closing == 0
+            && !(self.closed || self.suspended || self.waiters.is_empty())
+            && self.ceiling == self.max_size
+            && limits.barging == 0
+            && limits.shedding.is_none()
     }
 
     /// Those that a fuller pool would have to give up.
