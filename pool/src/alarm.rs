@@ -40,11 +40,14 @@ pub(crate) fn see_to<M: Manager>(inner: &Arc<Inner<M>>, runtime: Id, cover: Cove
     match cover {
         Cover::Enough => {}
         Cover::Late(bell) => bell.notify_one(),
-        Cover::None(bell) => {
-            let alarm = Alarm { inner: Arc::downgrade(inner), runtime, bell, ended: false };
-            inner.rt.spawn(watch(alarm, deadline));
-        }
+        Cover::None(bell) => start(inner, runtime, bell, deadline),
     }
+}
+
+#[cold]
+fn start<M: Manager>(inner: &Arc<Inner<M>>, runtime: Id, bell: Arc<Notify>, deadline: Instant) {
+    let alarm = Alarm { inner: Arc::downgrade(inner), runtime, bell, ended: false };
+    inner.rt.spawn(watch(alarm, deadline));
 }
 
 async fn watch<M: Manager>(mut alarm: Alarm<M>, mut at: Instant) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::alarm;
-use crate::core::{Checkout, Delivery, Expired, Want};
+use crate::core::{Checkout, Cover, Delivery, Expired, Want};
 use crate::error::{ConnectFailure, Error, Step};
 use crate::event::Event;
 use crate::inner::{Held, Inner};
@@ -70,37 +70,54 @@ impl<'p, M: Manager> Call<'p, M> {
     }
 
     /// Joins the queue, unless there is something at once.
+    #[inline]
     fn ask(&mut self, unfit: Option<Held<M>>, waiter: Waiter, timed: bool) -> Option<Result<M, Held<M>>> {
         let inner = self.inner;
         let runtime = if timed { inner.rt.timer() } else { None };
         let instant = if self.front { Instant::now() } else { self.began };
         let want = Want { class: self.class, front: self.front, instant, deadline: self.deadline, runtime };
-        let (checkout, after) = match unfit {
-            None => inner.core.join(want, waiter, || inner.now()),
-            Some(_) => inner.core.checkout(unfit, want, waiter, inner.now()),
-        };
-        if let Some(after) = after {
-            inner.run(after);
+        let mut waiter = Some(waiter);
+        if unfit.is_none() {
+            if let Some((ticket, cover)) = inner.core.join(&want, &mut waiter) {
+                return self.queue(ticket, cover, &want);
+            }
         }
+        self.check_out(unfit, waiter, &want)
+    }
+
+    #[cold]
+    fn check_out(
+        &mut self,
+        unfit: Option<Held<M>>,
+        waiter: Option<Waiter>,
+        want: &Want,
+    ) -> Option<Result<M, Held<M>>> {
+        let inner = self.inner;
+        let (checkout, after) = inner.core.checkout(unfit, want, waiter, inner.now());
+        inner.run(after);
         match checkout {
             Checkout::Ready(held) => Some(Ok(held)),
-            Checkout::Wait(ticket, cover) => {
-                self.ticket = Some(ticket);
-                if !self.front {
-                    self.holds = inner.nested(self.caller);
-                }
-                if self.deadline <= self.began {
-                    return Some(self.expire(self.began));
-                }
-                if let (Some(cover), Some(runtime)) = (cover, runtime) {
-                    alarm::see_to(inner, runtime, cover, self.deadline);
-                }
-                None
-            }
-            Checkout::Failed(failure) => Some(Err(failed(inner, failure))),
+            Checkout::Wait(ticket, cover) => self.queue(ticket, cover, want),
+            Checkout::Failed(failure) => Some(Err(failed(inner, Box::new(failure)))),
             Checkout::Full(status) => Some(Err(Error::QueueFull { status: Box::new(status) })),
             Checkout::Closed => Some(Err(Error::Closed)),
         }
+    }
+
+    /// It has a place in the queue.
+    #[inline]
+    fn queue(&mut self, ticket: Ticket, cover: Option<Cover>, want: &Want) -> Option<Result<M, Held<M>>> {
+        self.ticket = Some(ticket);
+        if !self.front {
+            self.holds = self.inner.nested(self.caller);
+        }
+        if self.deadline <= self.began {
+            return Some(self.expire(self.began));
+        }
+        if let (Some(cover), Some(runtime)) = (cover, want.runtime) {
+            alarm::see_to(self.inner, runtime, cover, self.deadline);
+        }
+        None
     }
 
     /// Looks for what was delivered.
@@ -195,8 +212,8 @@ impl<M: Manager> Drop for Call<'_, M> {
 }
 
 #[cold]
-fn failed<M: Manager>(inner: &Arc<Inner<M>>, failure: ConnectFailure<M::Error>) -> Error<M::Error> {
-    Error::Connect { failure: Box::new(failure), status: Box::new(inner.core.stats().status) }
+fn failed<M: Manager>(inner: &Arc<Inner<M>>, failure: Box<ConnectFailure<M::Error>>) -> Error<M::Error> {
+    Error::Connect { failure, status: Box::new(inner.core.stats().status) }
 }
 
 #[cold]

@@ -115,7 +115,12 @@ fn delivered(core: &Pool, ticket: Ticket) -> Option<Held<u32>> {
 fn join(core: &Pool) -> (Checkout<u32, std::fmt::Error>, Option<After<u32, std::fmt::Error>>) {
     let now = Instant::now();
     let want = Want { class: 0, front: false, instant: now, deadline: now, runtime: None };
-    core.join(want, Waiter::Thread(std::thread::current()), || NOW)
+    let mut waiter = Some(Waiter::Thread(std::thread::current()));
+    if let Some((ticket, cover)) = core.join(&want, &mut waiter) {
+        return (Checkout::Wait(ticket, cover), None);
+    }
+    let (checkout, after) = core.checkout(None, &want, waiter, NOW);
+    (checkout, Some(after))
 }
 
 /// Returns a connection, as a guard does. The connection, if it was to be ended.

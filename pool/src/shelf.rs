@@ -287,13 +287,13 @@ impl<T> Shelf<T> {
     pub(crate) fn take(&self) -> Result<Box<Placed<T>>, Miss> {
         let stack = self.stack(home());
         let word = stack.load(Ordering::Acquire);
-        // Blocked looks negative, and of an empty stack the index is beyond all others.
-        let top = word as u32;
-        if top as i32 >= 0 {
-            if let Some(cell) = self.first.get((top as usize).wrapping_sub(1)) {
-                if pop(cell, stack, word).is_ok() {
-                    return Ok(cell.lift());
-                }
+        if word & BLOCKED != 0 {
+            return Err(Miss::Blocked);
+        }
+        // Of an empty stack the index is beyond all others.
+        if let Some(cell) = self.first.get((word as u32 as usize).wrapping_sub(1)) {
+            if pop(cell, stack, word).is_ok() {
+                return Ok(cell.lift());
             }
         }
         self.take_any()

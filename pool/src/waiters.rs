@@ -97,12 +97,14 @@ pub(crate) struct Waiters<D> {
     free: Vec<usize>,
     lists: [List; CLASSES],
     len: usize,
+    /// A bit for each class in which somebody waits.
+    classes: u8,
     nudged: usize,
 }
 
 impl<D> Waiters<D> {
     pub(crate) fn new() -> Self {
-        Self { nodes: Vec::new(), free: Vec::new(), lists: [EMPTY; CLASSES], len: 0, nudged: 0 }
+        Self { nodes: Vec::new(), free: Vec::new(), lists: [EMPTY; CLASSES], len: 0, classes: 0, nudged: 0 }
     }
 
     /// Those who wait and have no delivery yet.
@@ -121,17 +123,7 @@ impl<D> Waiters<D> {
 
     /// Joins at the end of a class, or at its front.
     pub(crate) fn join(&mut self, rank: Rank, waiter: Option<Waiter>) -> Ticket {
-        let node = Node { prev: NONE, next: NONE, rank, state: State::Waiting(waiter) };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.nodes[index] = node;
-                index
-            }
-            None => {
-                self.nodes.push(node);
-                self.nodes.len() - 1
-            }
-        };
+        let index = self.free.pop().unwrap_or_else(|| self.grow());
         let list = &mut self.lists[rank.class];
         let (prev, next) = if rank.front { (NONE, list.head) } else { (list.tail, NONE) };
         if prev == NONE {
@@ -140,8 +132,8 @@ impl<D> Waiters<D> {
         if next == NONE {
             list.tail = index;
         }
-        self.nodes[index].prev = prev;
-        self.nodes[index].next = next;
+        self.classes |= 1 << rank.class;
+        self.nodes[index] = Node { prev, next, rank, state: State::Waiting(waiter) };
         if prev != NONE {
             self.nodes[prev].next = index;
         }
@@ -152,14 +144,25 @@ impl<D> Waiters<D> {
         Ticket(index)
     }
 
+    #[cold]
+    fn grow(&mut self) -> usize {
+        self.nodes.push(Node { prev: NONE, next: NONE, rank: Rank::default(), state: State::Free });
+        self.nodes.len() - 1
+    }
+
+    #[inline]
     fn unlink(&mut self, index: usize) {
-        let (prev, next) = (self.nodes[index].prev, self.nodes[index].next);
-        let list = &mut self.lists[self.nodes[index].rank.class];
+        let Node { prev, next, rank: Rank { class, .. }, .. } = self.nodes[index];
+        let list = &mut self.lists[class];
         if prev == NONE {
             list.head = next;
         }
         if next == NONE {
             list.tail = prev;
+        }
+        if list.head == NONE {
+            list.passed = 0;
+            self.classes &= !(1 << class);
         }
         if prev != NONE {
             self.nodes[prev].next = next;
@@ -171,7 +174,19 @@ impl<D> Waiters<D> {
     }
 
     /// The class whose turn it is, if anybody waits.
+    #[inline]
     fn turn(&self) -> Option<usize> {
+        if self.classes & self.classes.wrapping_sub(1) != 0 { self.turn_of_several() } else { self.only() }
+    }
+
+    /// The only class in which anybody waits.
+    #[inline]
+    fn only(&self) -> Option<usize> {
+        (self.classes != 0).then(|| self.classes.trailing_zeros() as usize)
+    }
+
+    #[cold]
+    fn turn_of_several(&self) -> Option<usize> {
         let waits = |class: &usize| self.lists[*class].head != NONE;
         let overlooked = (1..CLASSES).rev().filter(waits).find(|class| self.lists[*class].passed >= PATIENCE);
         overlooked.or_else(|| (0..CLASSES).find(waits))
@@ -188,8 +203,10 @@ impl<D> Waiters<D> {
         let index = self.lists[class].head;
         self.unlink(index);
         self.lists[class].passed = 0;
-        for list in &mut self.lists[class + 1..] {
-            list.passed = if list.head == NONE { 0 } else { list.passed.saturating_add(1) };
+        if self.classes >> class > 1 {
+            for list in &mut self.lists[class + 1..] {
+                list.passed = if list.head == NONE { 0 } else { list.passed.saturating_add(1) };
+            }
         }
         match std::mem::replace(&mut self.nodes[index].state, State::Delivered(delivery)) {
             State::Waiting(waiter) => Ok(waiter),
@@ -334,6 +351,9 @@ impl<D> Waiters<D> {
                 len += 1;
             }
             assert_eq!(list.tail, prev, "the tail is the last");
+        }
+        for (class, list) in self.lists.iter().enumerate() {
+            assert_eq!(self.classes >> class & 1 == 1, list.head != NONE, "classes with waiters");
         }
         assert_eq!((self.len, self.nudged), (len, nudged), "the queue counts what it holds");
     }

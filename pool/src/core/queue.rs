@@ -44,9 +44,6 @@ impl Want {
     }
 }
 
-/// The answer, and what is left to be done.
-pub(crate) type CheckedOut<C, E> = (Checkout<C, E>, Option<After<C, E>>);
-
 /// Why a waiter got nothing.
 pub(crate) struct Expired<E> {
     pub(crate) status: Status,
@@ -61,33 +58,30 @@ pub(crate) type Late<C, E> = Result<Delivery<C, E>, Expired<E>>;
 pub(crate) type Polled<C, E> = (Option<Delivery<C, E>>, Option<After<C, E>>);
 
 impl<C, E> Core<C, E> {
-    /// As [`checkout`](Self::checkout), in a few steps if there is nothing to do but to join.
-    pub(crate) fn join(&self, want: Want, waiter: Waiter, now: impl FnOnce() -> Ticks) -> CheckedOut<C, E> {
+    /// Joins the queue in a few steps if there is nothing else to do; otherwise [`checkout`](Self::checkout) is to be asked.
+    #[inline]
+    pub(crate) fn join(&self, want: &Want, waiter: &mut Option<Waiter>) -> Option<(Ticket, Option<Cover>)> {
         let mut state = self.state.lock();
-        let plain = state.is_plainly_full(&self.limits) && state.breaker.is_closed() && !want.front;
-        if plain && state.waiters.len() < self.limits.max_waiters {
-            // The shelf is blocked and empty: somebody waits whom no check is on its way to serve.
-            state.breaker.requested(want.instant);
-            let ticket = state.waiters.join(want.rank(0), Some(waiter));
-            let cover = want.runtime.map(|runtime| state.alarms.cover(runtime, want.deadline));
-            return (Checkout::Wait(ticket, cover), None);
+        let len = state.waiters.len();
+        // The shelf is empty: somebody waits, and no check is on its way to serve him.
+        if !state.plain || len == 0 || len >= self.limits.max_waiters || want.front {
+            return None;
         }
-        drop(state);
-        self.checkout(None, want, waiter, now())
+        state.breaker.requested(want.instant);
+        let ticket = state.waiters.join(want.rank(0), waiter.take());
+        Some((ticket, want.runtime.map(|runtime| state.alarms.cover(runtime, want.deadline))))
     }
 
     /// Asks for a connection: joins the queue, and leaves it at once if there is one. `unfit`: what `borrow` found.
     pub(crate) fn checkout(
         &self,
         unfit: Option<Held<C>>,
-        want: Want,
-        waiter: Waiter,
+        want: &Want,
+        mut waiter: Option<Waiter>,
         now: Ticks,
-    ) -> CheckedOut<C, E> {
-        // Not used, it is dropped after the unlock.
-        let mut waiter = Some(waiter);
+    ) -> (Checkout<C, E>, After<C, E>) {
         let (rank, instant) = (want.rank(now), want.instant);
-        let (checkout, after) = self.change(now, |turn| {
+        self.change(now, |turn| {
             if let Some(held) = unfit {
                 turn.refuse(held);
             }
@@ -130,8 +124,7 @@ impl<C, E> Core<C, E> {
             }
             let cover = want.runtime.map(|runtime| turn.state.alarms.cover(runtime, want.deadline));
             Checkout::Wait(ticket, cover)
-        });
-        (checkout, Some(after))
+        })
     }
 
     /// A connection that `borrow` found unfit and nobody waits for: checked or ended.

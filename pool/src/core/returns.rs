@@ -29,7 +29,7 @@ impl<C, E> Core<C, E> {
     /// whom to wake; or the connection, which goes to [`give_back`](Self::give_back).
     pub(crate) fn hand_off(&self, held: Held<C>) -> Result<Option<Waiter>, Held<C>> {
         let mut state = self.state.lock();
-        if !state.is_plainly_full(&self.limits) || held.item.dates.standing != self.standing() {
+        if !state.plain || state.waiters.is_empty() || held.item.dates.standing != self.standing() {
             return Err(held);
         }
         let Ok(waiter) = state.waiters.deliver(Delivery::Connection(held)) else {
@@ -37,6 +37,7 @@ impl<C, E> Core<C, E> {
         };
         if state.waiters.is_empty() {
             state.blocked = false;
+            state.plain = false;
             self.shelf.unblock();
         }
         Ok(waiter)
@@ -52,7 +53,9 @@ impl<C, E> Core<C, E> {
 
     /// From the borrower's hands to a reset in the background.
     pub(crate) fn start_reset(&self) {
-        self.state.lock().checking += 1;
+        let mut state = self.state.lock();
+        state.checking += 1;
+        state.plain = false;
     }
 
     /// A check or reset was passed: the connection goes to whoever is first. `proof`:

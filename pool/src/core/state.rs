@@ -20,7 +20,7 @@ use crate::waiters::Waiters;
 /// What a waiter is given.
 pub(crate) enum Delivery<C, E> {
     Connection(Held<C>),
-    Failed(ConnectFailure<E>),
+    Failed(Box<ConnectFailure<E>>),
     /// Turned away: it has waited for too long in a queue that stands.
     Shed,
     Closed,
@@ -64,6 +64,10 @@ pub(crate) struct State<C, E> {
     pub(crate) suspended: bool,
     /// Whether the shelf is blocked, so that every borrow and return comes here.
     pub(crate) blocked: bool,
+    /// Whether all connections are lent or idle, the shelf is blocked, and nothing else goes on that one who waits might gain
+    /// from or that one who comes back might have to do with: while somebody waits, the usual state of a pool that is too
+    /// small for its callers. Then to join and to be served takes a few steps. Kept by each change.
+    pub(crate) plain: bool,
     /// Slots that nobody uses.
     pub(crate) spare: Vec<Slot>,
     pub(crate) waiters: Waiters<Delivery<C, E>>,
@@ -93,6 +97,7 @@ impl<C, E> State<C, E> {
             closed: false,
             suspended: false,
             blocked: false,
+            plain: false,
             spare: Vec::new(),
             waiters: Waiters::new(),
             alarms: Alarms::default(),
@@ -103,13 +108,14 @@ impl<C, E> State<C, E> {
         }
     }
 
-    /// Whether a queue stands, all connections are lent, and nothing else goes on that one who waits might gain from or that
-    /// one who comes back might have to do with: the usual state of a pool that is too small for its callers.
-    pub(crate) fn is_plainly_full(&self, limits: &Limits) -> bool {
+    /// See [`plain`](Self::plain).
+    pub(crate) fn is_plain(&self, limits: &Limits) -> bool {
         self.live == self.max_size
             && self.opening + self.checking + self.closing == 0
-            && !(self.closed || self.suspended || self.waiters.is_empty())
+            && !(self.closed || self.suspended)
+            && self.blocked
             && self.ceiling == self.max_size
+            && self.breaker.is_closed()
             && limits.barging == 0
             && limits.shedding.is_none()
     }
