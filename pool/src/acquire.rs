@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::call::{Call, Result};
 use crate::contain;
-use crate::core::{Borrow, Was};
+use crate::core::{Borrow, Why};
 use crate::guard::{Hold, Lease, Owned, Source};
 use crate::inner::{Held, Inner};
 use crate::manager::Manager;
@@ -38,7 +38,7 @@ fn quick<'p, M: Manager, S: Source<'p, M>>(source: S) -> Quick<M, Lease<M, S::Ho
             if is_alive(inner, &mut held) {
                 Quick::Lease(Lease::plain(source.hold(), held))
             } else {
-                inner.end(held, Was::Broken);
+                inner.end(held, Why::Broken);
                 Quick::None
             }
         }
@@ -80,7 +80,7 @@ fn lend<'p, M: Manager, S: Source<'p, M>>(
     if is_alive(inner, &mut held) {
         Some(Lease::new(source.hold(), held, caller))
     } else {
-        inner.end(held, Was::Broken);
+        inner.end(held, Why::Broken);
         None
     }
 }

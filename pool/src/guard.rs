@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use crate::contain;
-use crate::core::Was;
+use crate::core::Why;
 use crate::inner::{Held, Inner, Job, Stem, Stems};
 use crate::manager::{Manager, Verdict};
 use crate::shelf::home;
@@ -156,13 +156,13 @@ impl<M: Manager, H: Hold<M>> Lease<M, H> {
         let Some(held) = self.take() else { unreachable!("present until the guard ends") };
         let (slot, entry) = held.apart();
         let inner = self.inner();
-        inner.run(inner.core.gone(slot, Was::Detached, inner.now()));
+        inner.run(inner.core.detached(slot, inner.now()));
         entry.connection
     }
 
     pub(crate) fn discard(mut self) {
         if let Some(held) = self.take() {
-            self.inner().end(held, Was::Broken);
+            self.inner().end(held, Why::Broken);
         }
     }
 
@@ -212,7 +212,7 @@ fn no_more_watched<M: Manager>(inner: &Arc<Inner<M>>, held: &mut Held<M>) {
 #[cold]
 fn abandon<M: Manager>(inner: &Arc<Inner<M>>, mut held: Held<M>) {
     no_more_watched(inner, &mut held);
-    inner.end(held, Was::Broken);
+    inner.end(held, Why::Broken);
 }
 
 /// A connection that is to be kept, but not at once: it was not lent just now, somebody watches, or a hook is in the way.
@@ -262,8 +262,8 @@ fn set_aside<M: Manager>(inner: &Arc<Inner<M>>, mut held: Held<M>, verdict: Verd
             inner.core.start_reset();
             (inner.duties.check)(inner, held, Job::Reset);
         }
-        Verdict::Discard => inner.end(held, Was::Discarded),
-        Verdict::Broken => inner.end(held, Was::Broken),
+        Verdict::Discard => inner.end(held, Why::Unclean),
+        Verdict::Broken => inner.end(held, Why::Broken),
     }
 }
 

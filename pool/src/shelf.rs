@@ -152,7 +152,8 @@ thread_local! {
 /// This thread's number, for its home stack. Threads have the same one until they [`settle`], which is no harm before they meet.
 #[inline(always)]
 pub(crate) fn home() -> usize {
-    HOME.with(ThreadCell::get)
+    // The threads of a model share one of the system's, and each run of it must be like the others.
+    if cfg!(any(millpond_loom, millpond_shuttle)) { 0 } else { HOME.with(ThreadCell::get) }
 }
 
 /// Gives this thread a number of its own, if it has none: it went to an empty stack, or met another thread on one.

@@ -31,7 +31,7 @@ use entry::{Dates, Fitness, Standing};
 pub(crate) use entry::{Entry, Held};
 pub(crate) use opening::{Attempt, Next};
 pub(crate) use queue::{Checkout, Expired, Want};
-pub(crate) use returns::Was;
+pub(crate) use returns::Why;
 use state::State;
 pub(crate) use state::{Delivery, Limits};
 use turn::Turn;

@@ -11,17 +11,13 @@ use crate::core::turn::Turn;
 use crate::shelf::Slot;
 use crate::waiters::Waiter;
 
-/// Of a connection that ends, what it was counted as.
+/// Why a borrowed connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Was {
-    /// In use, and taken out for good by its borrower.
-    Detached,
-    /// In use, and not to be used again for a reason of its own.
-    Discarded,
-    /// In use, and found dead: the others must prove themselves.
+pub(crate) enum Why {
+    /// It is not to be used again for a reason of its own.
+    Unclean,
+    /// It was found dead: the others must prove themselves.
     Broken,
-    /// Retired.
-    Closing,
 }
 
 impl<C, E> Core<C, E> {
@@ -93,14 +89,14 @@ impl<C, E> Core<C, E> {
         .1
     }
 
-    /// A check or reset failed, timed out or was given up, and its connection is gone.
-    pub(crate) fn check_failed(&self, slot: Slot, overdue: bool, now: Ticks) -> After<C, E> {
+    /// A check or reset failed, timed out or was given up: its connection is to be closed, and is counted as closing.
+    pub(crate) fn check_failed(&self, overdue: bool, now: Ticks) -> After<C, E> {
         self.change(now, |turn| {
             turn.state.checking -= 1;
             turn.state.overdue -= usize::from(overdue);
             turn.state.stats.validation_failures += 1;
             turn.state.stats.discarded += 1;
-            turn.free(slot);
+            turn.state.closing += 1;
             self.distrust(turn);
             turn.serve();
             turn.plan(true);
@@ -124,19 +120,35 @@ impl<C, E> Core<C, E> {
         }
     }
 
-    /// A connection is gone.
-    pub(crate) fn gone(&self, slot: Slot, was: Was, now: Ticks) -> After<C, E> {
+    /// A borrowed connection is to be closed, and is counted as closing.
+    pub(crate) fn discard(&self, why: Why, now: Ticks) -> After<C, E> {
         self.change(now, |turn| {
-            match was {
-                Was::Detached => turn.state.stats.detached += 1,
-                Was::Discarded | Was::Broken => turn.state.stats.discarded += 1,
-                Was::Closing => turn.state.closing -= 1,
-            }
-            turn.free(slot);
-            if was == Was::Broken {
+            turn.state.stats.discarded += 1;
+            turn.state.closing += 1;
+            if why == Why::Broken {
                 self.distrust(turn);
                 turn.serve();
             }
+            turn.plan(true);
+        })
+        .1
+    }
+
+    /// A borrowed connection was taken out for good by its borrower.
+    pub(crate) fn detached(&self, slot: Slot, now: Ticks) -> After<C, E> {
+        self.change(now, |turn| {
+            turn.state.stats.detached += 1;
+            turn.free(slot);
+            turn.plan(true);
+        })
+        .1
+    }
+
+    /// A connection that was counted as closing is gone.
+    pub(crate) fn closed(&self, slot: Slot, now: Ticks) -> After<C, E> {
+        self.change(now, |turn| {
+            turn.state.closing -= 1;
+            turn.free(slot);
             turn.plan(true);
         })
         .1
