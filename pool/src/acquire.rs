@@ -145,8 +145,12 @@ pub(crate) struct Get<'p, M: Manager, S: Source<'p, M>, A> {
     ask: A,
     caller: Caller,
     /// Once the short way did not do.
-    call: Option<Call<'p, M>>,
-    hook: Option<Hooked<'p, M, S::Hold>>,
+    long: Option<Long<'p, M, S::Hold>>,
+}
+
+struct Long<'p, M: Manager, H: Hold<M>> {
+    call: Call<'p, M>,
+    hook: Option<Hooked<'p, M, H>>,
 }
 
 /// The user's `before_acquire` at work on a connection that is to be lent.
@@ -158,7 +162,7 @@ pub(crate) fn acquire<'p, M: Manager, S: Source<'p, M>, A: Ask>(
     ask: A,
     caller: Caller,
 ) -> Get<'p, M, S, A> {
-    Get { source, ask, caller, call: None, hook: None }
+    Get { source, ask, caller, long: None }
 }
 
 impl<'p, M: Manager, S: Source<'p, M>, A: Ask> Future for Get<'p, M, S, A> {
@@ -166,7 +170,7 @@ impl<'p, M: Manager, S: Source<'p, M>, A: Ask> Future for Get<'p, M, S, A> {
 
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.call.is_some() {
+        if self.long.is_some() {
             return self.go_on(None, context);
         }
         match quick(self.source) {
@@ -194,14 +198,16 @@ impl<'p, M: Manager, S: Source<'p, M>, A: Ask> Get<'p, M, S, A> {
                 return Poll::Ready(Ok(S::guard(lease)));
             }
             Quick::Lease(lease) => {
-                let call = self.call.insert(Call::new(inner, self.ask.request(), self.caller));
-                self.hook = Some(Box::pin(prepare(lease, call.deadline())));
+                let call = Call::new(inner, self.ask.request(), self.caller);
+                let hook = prepare(lease, call.deadline());
+                self.long = Some(Long { call, hook: Some(Box::pin(hook)) });
             }
             found => {
                 if let Quick::Unfit(held) = found {
                     unfit = Some(held);
                 }
-                self.call = Some(Call::new(inner, self.ask.request(), self.caller));
+                let call = Call::new(inner, self.ask.request(), self.caller);
+                self.long = Some(Long { call, hook: None });
             }
         }
         self.go_on(unfit, context)
@@ -209,11 +215,11 @@ impl<'p, M: Manager, S: Source<'p, M>, A: Ask> Get<'p, M, S, A> {
 
     #[inline(never)]
     fn go_on(&mut self, mut unfit: Option<Held<M>>, context: &mut Context<'_>) -> Poll<Result<M, S::Guard>> {
-        let call = self.call.as_mut().expect("begun");
+        let Long { call, hook } = self.long.as_mut().expect("begun");
         loop {
-            if let Some(hook) = &mut self.hook {
-                let Poll::Ready(lease) = hook.as_mut().poll(context) else { return Poll::Pending };
-                self.hook = None;
+            if let Some(work) = hook {
+                let Poll::Ready(lease) = work.as_mut().poll(context) else { return Poll::Pending };
+                *hook = None;
                 if let Some(lease) = lease {
                     return Poll::Ready(Ok(S::guard(lease)));
                 }
@@ -230,7 +236,7 @@ impl<'p, M: Manager, S: Source<'p, M>, A: Ask> Get<'p, M, S, A> {
                 Some(lease) if lease.inner().hooks.before_acquire.is_none() => {
                     return Poll::Ready(Ok(S::guard(lease)));
                 }
-                Some(lease) => self.hook = Some(Box::pin(prepare(lease, call.deadline()))),
+                Some(lease) => *hook = Some(Box::pin(prepare(lease, call.deadline()))),
                 None => {
                     if let Err(error) = call.again() {
                         return Poll::Ready(Err(error));

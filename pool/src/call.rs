@@ -204,11 +204,17 @@ impl<'p, M: Manager> Call<'p, M> {
 }
 
 impl<M: Manager> Drop for Call<'_, M> {
+    #[inline]
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            self.inner.run(self.inner.core.leave(ticket, self.inner.now()));
+            leave(self.inner, ticket);
         }
     }
+}
+
+#[cold]
+fn leave<M: Manager>(inner: &Arc<Inner<M>>, ticket: Ticket) {
+    inner.run(inner.core.leave(ticket, inner.now()));
 }
 
 #[cold]
