@@ -265,7 +265,7 @@ impl<K, V, S> Core<K, V, S> {
         let Fresh { hash, key, value, weight, ends } = fresh;
         let Some(old) = old else {
             locked.prefetch(hash.part());
-            let id = locked.admit::<false>(hash.part(), key, value, weight, ends);
+            let id = locked.admit(hash.part(), key, value, weight, ends);
             let needs = (0, u64::from(weight));
             let stays = self.make_room(locked, Newcomer::Unlinked(id), needs, credit, removed);
             if stays {
