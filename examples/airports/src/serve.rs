@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::cached::Caches;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::routes::App;
@@ -44,9 +45,11 @@ impl Service {
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         let store = Store::new(config)?;
         prepare(&store).await.with_context(|| format!("preparing {}", without_password(&config.database)))?;
+        let cluster = Cluster::new(config, &store)?;
         let app = Arc::new(App {
             store,
-            caches: Caches::new(config)?,
+            cluster,
+            caches: Arc::new(Caches::new(config)?),
             snapshot: Snapshot::new(config.snapshot.clone()),
             metrics: Metrics::default(),
             admin_token: config.admin_token.clone().filter(|token| !token.is_empty()),
@@ -55,6 +58,9 @@ impl Service {
         });
         let loading = Arc::clone(&app);
         tokio::task::spawn_blocking(move || loading.snapshot.load(&loading.caches)).await?;
+        if let Some(cluster) = &app.cluster {
+            cluster.attach(&app.caches);
+        }
         let router = layers::around(routes::router(Arc::clone(&app)), Arc::clone(&app), config);
         let listener = TcpListener::bind(config.listen)
             .await

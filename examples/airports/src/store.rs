@@ -179,7 +179,12 @@ impl Store {
             // Not the address itself: it may have a password in it.
             "--database: it is neither sqlite:… nor postgres://…"
         );
-        let options: PgConnectOptions = config.database.parse()?;
+        let mut options: PgConnectOptions = config.database.parse()?;
+        if config.cluster.is_some() {
+            // By then the other instances take a write of one that has died for done.
+            let limit = config.write_limit.as_millis().max(1).to_string();
+            options = options.options([("statement_timeout", limit)]);
+        }
         let pool = Pool::builder(SqlxPostgres::new(options))
             .max_size(size)
             .acquire_timeout(timeout)

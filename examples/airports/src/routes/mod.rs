@@ -13,10 +13,12 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 
+use crate::airport::Airport;
 use crate::cached::Caches;
+use crate::cluster::Cluster;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::warm::Snapshot;
 
 /// What the handlers share.
@@ -25,7 +27,9 @@ pub struct App {
     /// The database.
     pub store: Store,
     /// The caches.
-    pub caches: Caches,
+    pub caches: Arc<Caches>,
+    /// The other instances, if there are some.
+    pub cluster: Option<Cluster>,
     /// How they outlive the process.
     pub snapshot: Snapshot,
     /// Counters of this instance.
@@ -36,6 +40,24 @@ pub struct App {
     pub max_age: u64,
     /// How long a body may take to arrive.
     pub slow_client: Duration,
+}
+
+impl App {
+    /// One airport, past the caches.
+    pub(crate) async fn airport(&self, icao: &String) -> Result<Option<Airport>, store::Error> {
+        match &self.cluster {
+            None => self.store.airport(icao).await,
+            Some(cluster) => cluster.airport(icao).await,
+        }
+    }
+
+    /// Those of several airports that there are, past the caches.
+    pub(crate) async fn several(&self, codes: &[String]) -> Result<Vec<Airport>, store::Error> {
+        match &self.cluster {
+            None => self.store.several(codes).await,
+            Some(cluster) => cluster.several(codes).await,
+        }
+    }
 }
 
 /// All routes.

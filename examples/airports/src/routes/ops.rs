@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
 use super::App;
+use crate::cluster::Cluster;
 use crate::problem::Problem;
 
 const HEALTH_WITHIN: Duration = Duration::from_secs(2);
@@ -45,6 +46,7 @@ pub(super) async fn stats(State(app): State<Arc<App>>) -> Json<Value> {
         })
         .collect();
     Json(json!({
+        "cluster": app.cluster.as_ref().map(Cluster::stats),
         "cache": caches,
         "pool": {
             "max_size": pool.status.max_size,

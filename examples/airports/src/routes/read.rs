@@ -39,7 +39,7 @@ pub(super) async fn airport(
 ) -> Result<Response, Problem> {
     let icao = key(path)?;
     let load = async {
-        let found = app.store.airport(&icao).await?;
+        let found = app.airport(&icao).await?;
         found.as_ref().map(Answer::new).transpose()
     };
     let known = app.caches.airport(icao.clone(), load).await?;

@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod caching;
+mod cluster;
 mod faults;
 mod files;
 mod limits;
