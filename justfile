@@ -40,6 +40,14 @@ layers:
 deny:
     bash .ci/run deny
 
+# The gRPC sample service of orders on embedded SQLite; `just orders --help` for its options.
+orders *args:
+    cargo run --release -p orders -- {{args}}
+
+# A client that places orders at once from many tasks and checks the books; brings its own service unless there is `--url`.
+orders-client *args:
+    cargo run --release -p orders --example client -- {{args}}
+
 # The sample service on embedded SQLite; `just airports --help` for its options.
 airports *args:
     cargo run --release -p airports -- {{args}}

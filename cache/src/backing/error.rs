@@ -18,6 +18,8 @@ pub enum StoreCacheError<E> {
     TimedOut,
     /// A write to a cache that is neither `write_through` nor `write_behind`.
     ReadOnly,
+    /// An [`update`](super::StoreCache::update) of a cache that is not `write_through`.
+    NotWriteThrough,
     /// A write after [`close`](super::StoreCache::close).
     Closed,
     /// The queue of writes is full, and [`WhenFull::Error`](super::WhenFull::Error) was chosen.
@@ -38,6 +40,7 @@ impl<E> Clone for StoreCacheError<E> {
             Self::Unavailable => Self::Unavailable,
             Self::TimedOut => Self::TimedOut,
             Self::ReadOnly => Self::ReadOnly,
+            Self::NotWriteThrough => Self::NotWriteThrough,
             Self::Closed => Self::Closed,
             Self::QueueFull => Self::QueueFull,
             Self::Journal(error) => Self::Journal(Arc::clone(error)),
@@ -59,6 +62,7 @@ impl<E: fmt::Display> fmt::Display for StoreCacheError<E> {
             Self::Unavailable => f.write_str("the store failed a moment ago and was not asked again"),
             Self::TimedOut => f.write_str("the store did not answer in time"),
             Self::ReadOnly => f.write_str("the cache was built without write_through or write_behind"),
+            Self::NotWriteThrough => f.write_str("the cache was built without write_through"),
             Self::Closed => f.write_str("the cache was closed for writes"),
             Self::QueueFull => f.write_str("the queue of writes is full"),
             Self::Journal(error) => write!(f, "the journal failed: {error}"),

@@ -11,7 +11,7 @@ use equivalent::Equivalent;
 use super::error::{CloseError, StoreCacheError};
 use super::inner::{Inner, Mode};
 use super::stats::StoreStats;
-use super::store::Store;
+use super::store::{Store, StoreError};
 use crate::compute::Op;
 use crate::stats::Stats;
 
@@ -148,6 +148,71 @@ where
             Mode::ReadOnly => Err(StoreCacheError::ReadOnly),
             Mode::Through(through) => self.inner.write_through(through, key, value).await,
             Mode::Behind(behind) => self.inner.write_behind(behind, key, value).await,
+        }
+    }
+
+    /// Changes a key in a way that only the store can compute, such as a counter or a conditional update, and caches what the
+    /// store has then.
+    ///
+    /// `change` does it, and returns what the store has for the key afterwards, and an answer for the caller. To the cache it is a
+    /// write like [`put`](Self::put) with [`write_through`](super::StoreCacheBuilder::write_through): the cached value is forgotten
+    /// first, writers of the key take turns, readers who miss meanwhile wait, and nothing is cached after an error or a panic.
+    ///
+    /// # Errors
+    /// As for [`put`](Self::put) with write-through, and [`NotWriteThrough`](StoreCacheError::NotWriteThrough), nothing was done.
+    ///
+    /// # Panics
+    /// If `change` does, also by asking this cache for the key. If the clone of the value, the weigher or a rule of expiry does.
+    ///
+    /// # Cancellation
+    /// As for [`put`](Self::put) with write-through: `change` runs to its end once it has begun.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use millpond_cache::Cache;
+    /// use millpond_cache::backing::{Store, StoreError, Write, Written};
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    ///
+    /// struct Shelf(AtomicU64);
+    ///
+    /// impl Store<String, u64> for Shelf {
+    ///     type Error = String;
+    ///
+    ///     async fn load(&self, _: &String) -> Result<Option<u64>, StoreError<String>> {
+    ///         Ok(Some(self.0.load(Relaxed)))
+    ///     }
+    ///
+    ///     async fn write(&self, batch: &[Write<String, u64>]) -> Result<Written<String>, StoreError<String>> {
+    ///         self.0.store(batch[0].value().copied().unwrap_or(0), Relaxed);
+    ///         Ok(Written::all())
+    ///     }
+    /// }
+    ///
+    /// let shelf = Arc::new(Shelf(AtomicU64::new(3)));
+    /// let stock = Cache::builder().max_capacity(100).read_through(Arc::clone(&shelf)).write_through().build()?;
+    /// let take = |units: u64| {
+    ///     let shelf = Arc::clone(&shelf);
+    ///     async move {
+    ///         let taken = shelf.0.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(units)).is_ok();
+    ///         Ok((Some(shelf.0.load(Relaxed)), taken))
+    ///     }
+    /// };
+    /// assert!(stock.update("tea".into(), take(2)).await?);
+    /// assert!(!stock.update("tea".into(), take(2)).await?, "one is left");
+    /// assert_eq!(stock.get("tea").await?, Some(1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn update<R: Send + 'static>(
+        &self,
+        key: K,
+        change: impl Future<Output = Result<(Option<V>, R), StoreError<St::Error>>> + Send + 'static,
+    ) -> Result<R, StoreCacheError<St::Error>> {
+        match &self.inner.mode {
+            Mode::Through(through) => self.inner.change_through(through, Arc::new(key), change).await,
+            Mode::ReadOnly | Mode::Behind(_) => Err(StoreCacheError::NotWriteThrough),
         }
     }
 

@@ -23,12 +23,12 @@ use tokio::sync::Notify;
 
 use super::error::StoreCacheError;
 use super::inner::{Inner, Mode, Through};
-use super::store::{Store, Write};
+use super::store::{Store, StoreError, Write};
 use super::turns::{Turn, Turns};
 use crate::core::load::{Boarding, Leader};
 use crate::core::write::Life;
 
-type Answer<E> = Result<(), StoreCacheError<E>>;
+type Answer<R, E> = Result<R, StoreCacheError<E>>;
 
 impl<K: Eq> Through<K> {
     pub(crate) fn new() -> Self {
@@ -73,14 +73,32 @@ where
         through: &Through<K>,
         key: K,
         value: Option<V>,
-    ) -> Answer<St::Error> {
-        let writing = Writing::begin(self, through).ok_or(StoreCacheError::Closed)?;
-        let hash = through.hasher.hash_one(&key);
+    ) -> Answer<(), St::Error> {
         let key = Arc::new(key);
+        let write = Write::new(Arc::clone(&key), value.map(Arc::new));
+        let inner = Arc::clone(self);
+        let change = async move {
+            let written = inner.store.write(std::slice::from_ref(&write)).await?;
+            match written.into_failures().into_iter().find(|&(index, _)| index == 0) {
+                Some((_, error)) => Err(error),
+                None => Ok((write.value().cloned(), ())),
+            }
+        };
+        self.change_through(through, key, change).await
+    }
+
+    /// Runs a change of a key in the store, which says what the store has after it.
+    pub(crate) async fn change_through<R: Send + 'static>(
+        self: &Arc<Self>,
+        through: &Through<K>,
+        key: Arc<K>,
+        change: impl Future<Output = Result<(Option<V>, R), StoreError<St::Error>>> + Send + 'static,
+    ) -> Answer<R, St::Error> {
+        let writing = Writing::begin(self, through).ok_or(StoreCacheError::Closed)?;
+        let hash = through.hasher.hash_one(&*key);
         let turn = through.turns.take(hash, Arc::clone(&key)).await;
-        let write = Write::new(key, value.map(Arc::new));
         // Nothing has happened so far. From here on it happens to the end, whoever leaves.
-        match tokio::spawn(writing.run(turn, write)).await {
+        match tokio::spawn(writing.run(turn, key, change)).await {
             Ok(answer) => answer,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => resume_unwind(panic),
@@ -126,41 +144,43 @@ where
         Some(Self { inner: Arc::clone(inner) })
     }
 
-    async fn run(self, turn: Turn<K>, write: Write<K, V>) -> Answer<St::Error> {
+    async fn run<R>(
+        self,
+        turn: Turn<K>,
+        key: Arc<K>,
+        change: impl Future<Output = Result<(Option<V>, R), StoreError<St::Error>>>,
+    ) -> Answer<R, St::Error> {
         let inner = &*self.inner;
         // An open breaker leaves the cached value alone: nothing was sent.
         let permit = inner.breaker.permit(inner.now()).ok_or(StoreCacheError::Unavailable)?;
-        let key = write.key();
-        let leader = inner.lead_alone(key);
-        let batch = std::slice::from_ref(&write);
-        let inside = leader.flight().enter();
-        let mut writing = pin!(inner.store.write(batch));
-        drop(inside);
-        let written = poll_fn(|context| {
+        let leader = inner.lead_alone(&key);
+        let mut change = pin!(change);
+        let changed = poll_fn(|context| {
             // A store that asks the cache for this very key would wait for itself: it panics instead.
             let _inside = leader.flight().enter();
-            writing.as_mut().poll(context)
+            change.as_mut().poll(context)
         });
-        let answer = match written.await {
-            Ok(written) => {
-                written.into_failures().into_iter().find(|&(index, _)| index == 0).map(|(_, error)| error)
-            }
-            Err(error) => Some(error),
-        };
+        let answer = changed.await;
         match &answer {
-            Some(error) if error.is_transient() => permit.failed(inner.now()),
+            Err(error) if error.is_transient() => permit.failed(inner.now()),
             _ => permit.answered(),
         }
-        if !leader.stands() {
-            drop(leader);
-            inner.cache.invalidate(key);
-        } else if answer.is_none() {
-            leader.loaded(write.value().cloned(), Life::Configured);
-        } else {
-            drop(leader);
-        }
+        let answer = match answer {
+            Ok((value, answer)) if leader.stands() => {
+                leader.loaded(value, Life::Configured);
+                Ok(answer)
+            }
+            answer => {
+                let was_lost = !leader.stands();
+                drop(leader);
+                if was_lost {
+                    inner.cache.invalidate(&*key);
+                }
+                answer.map(|(_, answer)| answer)
+            }
+        };
         drop(turn);
-        answer.map_or(Ok(()), |error| Err(error.into()))
+        answer.map_err(StoreCacheError::from)
     }
 }
 

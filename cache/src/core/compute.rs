@@ -67,7 +67,7 @@ where
         };
         let mut credit = core.gather(index, u64::from(weight), find);
         let mut locked = core.shards[index].lock();
-        let own = core.flights[index].take_own(hash, &self.flight);
+        let own = core.flights[index].take_own(&locked, hash, &self.flight);
         let old = find(&locked);
         // After the last comparison, which may panic: a key must not be dropped under the lock. Ours was the other handle.
         let key = self.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
@@ -95,7 +95,7 @@ where
                         Change::Put(..) => RemovalCause::Replaced,
                         Change::Remove => RemovalCause::Explicit,
                     };
-                    core.note(&mut removed, id, cause);
+                    core.note(&locked, &mut removed, id, cause);
                 }
                 refused = Some((key, change));
             }

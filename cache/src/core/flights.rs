@@ -1,20 +1,20 @@
 //! The table of what is in flight in a shard: who joins, and who is detached.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use equivalent::Equivalent;
 use hashbrown::HashTable;
 
 use super::KeyHash;
 use crate::flight::Flight;
+use crate::store::locked::Locked;
+use crate::store::shard::Detour;
 use crate::sync::Mutex;
 
 /// The loads and computes in flight of one shard.
 #[derive(Debug)]
 pub(crate) struct Flights<K, V> {
-    /// Changes under the shard's lock only, which also orders it: writers skip the table while it is 0.
-    count: AtomicUsize,
+    /// Changes under the shard's lock only, which is why changes ask for it. The shard knows whether it is empty.
     table: Mutex<HashTable<InFlight<K, V>>>,
 }
 
@@ -32,38 +32,50 @@ pub(super) type Tags = Arc<[Arc<str>]>;
 
 impl<K, V> Flights<K, V> {
     pub(crate) fn new() -> Self {
-        Self { count: AtomicUsize::new(0), table: Mutex::new(HashTable::new()) }
+        Self { table: Mutex::new(HashTable::new()) }
     }
 
-    /// Whether anything is in flight. The caller holds the shard's lock.
+    /// Whether anything is in flight.
     #[inline]
-    pub(super) fn any(&self) -> bool {
-        self.count.load(Ordering::Relaxed) != 0
+    fn any(locked: &Locked<'_, K, V>) -> bool {
+        locked.has(Detour::Flights)
     }
 
-    /// Keeps a load of this key from storing its result. The caller holds the shard's lock.
+    /// Tells the shard whether anything is in flight.
+    fn note(locked: &Locked<'_, K, V>, table: &HashTable<InFlight<K, V>>) {
+        locked.set(Detour::Flights, !table.is_empty());
+    }
+
+    /// Keeps a load of this key from storing its result.
     #[inline]
-    pub(crate) fn detach<Q: Equivalent<K> + ?Sized>(&self, hash: KeyHash, key: &Q) {
-        if self.count.load(Ordering::Relaxed) != 0 {
-            if let Some(flight) = self.take(hash, |in_flight| key.equivalent(&in_flight.key)) {
+    pub(crate) fn detach<Q: Equivalent<K> + ?Sized>(
+        &self,
+        locked: &Locked<'_, K, V>,
+        hash: KeyHash,
+        key: &Q,
+    ) {
+        if Self::any(locked) {
+            if let Some(flight) = self.take(locked, hash, |in_flight| key.equivalent(&in_flight.key)) {
                 flight.overtake();
             }
         }
     }
 
-    /// Keeps those from storing their results whose values would carry a tag. The caller holds the shard's lock.
-    pub(super) fn detach_tagged(&self, tag: &str) {
-        self.detach_if(|in_flight| in_flight.tags.iter().any(|tags| tags.iter().any(|held| **held == *tag)));
+    /// Keeps those from storing their results whose values would carry a tag.
+    pub(super) fn detach_tagged(&self, locked: &Locked<'_, K, V>, tag: &str) {
+        self.detach_if(locked, |in_flight| {
+            in_flight.tags.iter().any(|tags| tags.iter().any(|held| **held == *tag))
+        });
     }
 
     /// Keeps whoever works on the key with this part of its hash from storing a result; once in four billion, somebody else has to work
-    /// again, too. The caller holds the shard's lock.
-    pub(super) fn detach_part(&self, part: u32) {
-        self.detach_if(|in_flight| KeyHash(in_flight.hash).part() == part);
+    /// again, too.
+    pub(super) fn detach_part(&self, locked: &Locked<'_, K, V>, part: u32) {
+        self.detach_if(locked, |in_flight| KeyHash(in_flight.hash).part() == part);
     }
 
-    fn detach_if(&self, is: impl Fn(&InFlight<K, V>) -> bool) {
-        if self.count.load(Ordering::Relaxed) == 0 {
+    fn detach_if(&self, locked: &Locked<'_, K, V>, is: impl Fn(&InFlight<K, V>) -> bool) {
+        if !Self::any(locked) {
             return;
         }
         let mut table = self.table.lock();
@@ -75,10 +87,10 @@ impl<K, V> Flights<K, V> {
             }
             !goes
         });
-        self.count.store(table.len(), Ordering::Relaxed);
+        Self::note(locked, &table);
     }
 
-    /// Says what the value of this flight will carry, unless it is detached. The caller holds the shard's lock.
+    /// Says what the value of this flight will carry, unless it is detached.
     pub(super) fn tag(&self, hash: KeyHash, flight: &Arc<Flight<V>>, tags: &Tags) {
         let mut table = self.table.lock();
         let own = table.find_mut(hash.full(), |in_flight| Arc::ptr_eq(&in_flight.flight, flight));
@@ -87,9 +99,9 @@ impl<K, V> Flights<K, V> {
         }
     }
 
-    /// Keeps all loads from storing their results. The caller holds the shard's lock.
-    pub(crate) fn detach_all(&self) {
-        if self.count.load(Ordering::Relaxed) == 0 {
+    /// Keeps all loads from storing their results.
+    pub(crate) fn detach_all(&self, locked: &Locked<'_, K, V>) {
+        if !Self::any(locked) {
             return;
         }
         let mut table = self.table.lock();
@@ -98,33 +110,43 @@ impl<K, V> Flights<K, V> {
         }
         // As in `take`, the leaders hold the other handles.
         table.clear();
-        self.count.store(0, Ordering::Relaxed);
+        Self::note(locked, &table);
     }
 
     /// Removes the flight that `is` picks.
-    fn take(&self, hash: KeyHash, is: impl Fn(&InFlight<K, V>) -> bool) -> Option<Arc<Flight<V>>> {
+    fn take(
+        &self,
+        locked: &Locked<'_, K, V>,
+        hash: KeyHash,
+        is: impl Fn(&InFlight<K, V>) -> bool,
+    ) -> Option<Arc<Flight<V>>> {
         let mut table = self.table.lock();
         let entry = table.find_entry(hash.full(), is).ok()?;
         // The leader holds the other handle to key and flight: nothing of the user's is dropped here.
         let (InFlight { flight, .. }, _) = entry.remove();
-        self.count.store(table.len(), Ordering::Relaxed);
+        Self::note(locked, &table);
         Some(flight)
     }
 
-    /// Removes this very flight; false if a write has detached it. The caller holds the shard's lock.
-    pub(super) fn take_own(&self, hash: KeyHash, flight: &Arc<Flight<V>>) -> bool {
-        self.take(hash, |in_flight| Arc::ptr_eq(&in_flight.flight, flight)).is_some()
+    /// Removes this very flight; false if a write has detached it.
+    pub(super) fn take_own(&self, locked: &Locked<'_, K, V>, hash: KeyHash, flight: &Arc<Flight<V>>) -> bool {
+        self.take(locked, hash, |in_flight| Arc::ptr_eq(&in_flight.flight, flight)).is_some()
     }
 
-    /// Whether this very flight is still the key's. The caller holds the shard's lock.
-    #[cfg(feature = "store")]
+    /// Whether this very flight is still the key's.
     pub(super) fn holds(&self, hash: KeyHash, flight: &Arc<Flight<V>>) -> bool {
         let table = self.table.lock();
         table.find(hash.full(), |in_flight| Arc::ptr_eq(&in_flight.flight, flight)).is_some()
     }
 
-    /// Joins the flight of this key or starts one. The caller holds the shard's lock.
-    pub(super) fn board(&self, hash: KeyHash, key: K, is_refresh: bool) -> Boarded<K, V>
+    /// Joins the flight of this key or starts one.
+    pub(super) fn board(
+        &self,
+        locked: &Locked<'_, K, V>,
+        hash: KeyHash,
+        key: K,
+        is_refresh: bool,
+    ) -> Boarded<K, V>
     where
         K: Eq,
     {
@@ -137,7 +159,7 @@ impl<K, V> Flights<K, V> {
         let in_flight =
             InFlight { hash: hash.full(), key: Arc::clone(&key), flight: Arc::clone(&flight), tags: None };
         table.insert_unique(hash.full(), in_flight, |in_flight| in_flight.hash);
-        self.count.store(table.len(), Ordering::Relaxed);
+        Self::note(locked, &table);
         (flight, Ok(key))
     }
 
@@ -153,9 +175,9 @@ impl<K, V> Flights<K, V> {
         self.table.lock().len()
     }
 
-    pub(crate) fn check_invariants(&self) {
+    pub(crate) fn check_invariants(&self, locked: &Locked<'_, K, V>) {
         let table = self.table.lock();
-        assert_eq!(self.count.load(Ordering::Relaxed), table.len(), "the count of flights is current");
+        assert_eq!(Self::any(locked), !table.is_empty(), "the shard knows of the flights");
         for in_flight in table.iter() {
             assert!(in_flight.flight.outcome().is_none(), "a flight that ended has left the table");
         }

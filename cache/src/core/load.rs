@@ -70,7 +70,7 @@ where
             drop(locked);
             return Boarding::Hit(node.value.clone());
         }
-        let boarded = self.flights[index].board(hash, key, false);
+        let boarded = self.flights[index].board(&locked, hash, key, false);
         drop(locked);
         match self.lead(hash, boarded) {
             Err((flight, key)) => Boarding::Wait(flight, key),
@@ -83,7 +83,7 @@ where
         let hash = self.hash(&key);
         let index = self.shard_index(hash);
         let locked = self.shards[index].lock();
-        let boarded = self.flights[index].board(hash, key, false);
+        let boarded = self.flights[index].board(&locked, hash, key, false);
         drop(locked);
         self.lead(hash, boarded)
     }
@@ -175,13 +175,13 @@ where
         let mut removed = core.removed();
         let key = self.key.as_deref().expect("a leader ends once");
         let mut locked = core.shards[index].lock();
-        let own = core.flights[index].take_own(self.hash, &self.flight);
+        let own = core.flights[index].take_own(&locked, self.hash, &self.flight);
         let old = if own { locked.find(self.hash.part(), |candidate| candidate == key) } else { None };
         if let Some(Spot { id, .. }) = old {
             let cause =
                 if core.expired(&locked, id) { RemovalCause::Expired } else { RemovalCause::Replaced };
             core.unlink(&mut locked, id);
-            core.note(&mut removed, id, cause);
+            core.note(&locked, &mut removed, id, cause);
         }
         let aftermath = locked.finish();
         core.conclude(pin, index, &removed, aftermath);
@@ -201,7 +201,7 @@ where
         let mut credit = core.gather(index, u64::from(weight), find);
         let mut locked = core.shards[index].lock();
         let mut late = None;
-        let own = core.flights[index].take_own(hash, &self.flight);
+        let own = core.flights[index].take_own(&locked, hash, &self.flight);
         if own {
             let old = core.find_old(&mut locked, hash, find, &mut removed);
             // After the last comparison, which may panic: a key must not be dropped here. Ours was the other handle.
@@ -317,7 +317,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
     pub(super) fn depart(&self) {
         let index = self.core.shard_index(self.hash);
         let locked = self.core.shards[index].lock();
-        self.core.flights[index].take_own(self.hash, &self.flight);
+        self.core.flights[index].take_own(&locked, self.hash, &self.flight);
         drop(locked);
     }
 }

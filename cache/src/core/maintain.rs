@@ -9,8 +9,9 @@ use crate::store::locked::Locked;
 use crate::store::wheel::Step;
 use crate::sync::{Ordering, thread};
 
-/// Timers that a write looks at, at most: more than one, so that expiry outruns the writes that cause it.
-const STEPS_PER_WRITE: usize = 16;
+/// Timers that a write looks at, at most: more than one, so that expiry outruns the writes that cause it, and few, so that none of
+/// them is slow because very much ended at once.
+const STEPS_PER_WRITE: usize = 4;
 /// Timers that maintenance looks at before it lets writers of the shard in.
 const STEPS_PER_LOCK: usize = 256;
 /// Entries unlinked under one lock where many go, one by one.
@@ -42,8 +43,7 @@ impl<K, V, S> Core<K, V, S> {
         let weight = u64::from(locked.weight_of(id));
         locked.expire(id);
         self.budget.give(weight);
-        self.count_weight(RemovalCause::Expired, weight);
-        self.note(removed, id, RemovalCause::Expired);
+        self.note(locked, removed, id, RemovalCause::Expired);
     }
 
     /// Removes what has expired in a shard and ends the growth of its table, by portions, so that writers need not wait for all.
@@ -141,7 +141,7 @@ impl<K, V, S> Core<K, V, S> {
                     self.unlink(&mut locked, id);
                     count += u64::from(!expired);
                     let cause = if expired { RemovalCause::Expired } else { RemovalCause::Explicit };
-                    self.note(&mut removed, id, cause);
+                    self.note(&locked, &mut removed, id, cause);
                 }
                 let aftermath = locked.finish();
                 self.report(&pin, index, &removed);
@@ -172,9 +172,10 @@ impl<K, V, S> Core<K, V, S> {
     /// other: call it while nobody writes.
     pub(crate) fn check_invariants(&self) {
         let (mut held, mut waiting) = (0, (0, 0));
-        for shard in self.shards.iter() {
+        for (shard, flights) in self.shards.iter().zip(&self.flights) {
             let locked = shard.lock();
             locked.check_invariants();
+            flights.check_invariants(&locked);
             let (entries, weight) = locked.cleared();
             held += locked.weight() + weight;
             waiting = (waiting.0 + entries as u64, waiting.1 + weight);
@@ -182,9 +183,6 @@ impl<K, V, S> Core<K, V, S> {
         assert_eq!(waiting, self.waiting.sums(), "what waits is counted");
         assert_eq!(held, self.budget.used(), "the budget is the sum of the shards");
         assert!(held <= self.budget.max(), "the bound holds");
-        for flights in &self.flights {
-            flights.check_invariants();
-        }
     }
 }
 

@@ -20,10 +20,6 @@ where
     pub(super) fn insert_plain(&self, hash: KeyHash, key: K, value: V) {
         let index = self.shard_index(hash);
         let mut locked = self.shards.of(index).lock();
-        if self.flights[index].any() || self.waiting.any() {
-            drop(locked);
-            return self.insert_general(hash, key, value);
-        }
         // Key and value stay with us while keys are compared: they must not be dropped under the lock if that panics.
         match locked.peek(hash.part(), &key) {
             Peek::Held(link, old) => {
@@ -44,8 +40,8 @@ where
     #[inline(never)]
     fn add_plain(&self, mut locked: Locked<'_, K, V>, hash: KeyHash, key: K, value: V) {
         let index = self.shard_index(hash);
-        if self.shards.len() > 1 && self.short(index, 1) > 0 {
-            // Another shard has to give the room, and no two are locked at once.
+        if self.waiting.any() || self.shards.len() > 1 && self.short(index, 1) > 0 {
+            // Who was cleared is to give the room, or another shard has to, and no two are locked at once.
             drop(locked);
             return self.insert_general(hash, key, value);
         }

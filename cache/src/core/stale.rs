@@ -54,11 +54,11 @@ where
         let pin = core.pin_if_watched();
         let mut removed = core.removed();
         let mut locked = core.shards[index].lock();
-        if core.flights[index].take_own(hash, &self.flight) {
+        if core.flights[index].take_own(&locked, hash, &self.flight) {
             let old = locked.find(hash.part(), |candidate| candidate == key);
             if let Some(old) = old.filter(|old| core.expired(&locked, old.id)) {
                 core.unlink(&mut locked, old.id);
-                core.note(&mut removed, old.id, RemovalCause::Expired);
+                core.note(&locked, &mut removed, old.id, RemovalCause::Expired);
             }
         }
         let aftermath = locked.finish();

@@ -34,7 +34,7 @@ impl<K, V, S> Core<K, V, S> {
         for (index, shard) in self.shards.iter().enumerate() {
             // What is tagged while we are here comes after us: so this ends.
             let locked = shard.lock();
-            self.flights[index].detach_tagged(tag);
+            self.flights[index].detach_tagged(&locked, tag);
             let mut left = locked.tagged(tag);
             drop(locked);
             while left > 0 {
@@ -49,12 +49,12 @@ impl<K, V, S> Core<K, V, S> {
                     };
                     let Some(id) = taken else { continue };
                     // Who computes this entry has seen a value that is gone.
-                    self.flights[index].detach_part(locked.hash_of(id));
+                    self.flights[index].detach_part(&locked, locked.hash_of(id));
                     let expired = self.expired(&locked, id);
                     self.unlink(&mut locked, id);
                     count += u64::from(!expired);
                     let cause = if expired { RemovalCause::Expired } else { RemovalCause::Explicit };
-                    self.note(&mut removed, id, cause);
+                    self.note(&locked, &mut removed, id, cause);
                 }
                 let aftermath = locked.finish();
                 self.conclude(Some(pin), index, &removed, aftermath);

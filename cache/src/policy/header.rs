@@ -25,6 +25,8 @@ const ENDING: u8 = 2;
 const SETTLED: u8 = 3;
 /// The same, but that hits are counted.
 const COUNTED: u8 = 4;
+/// The same, in an entry that ends: its hits are counted, and have to look at the time.
+const COUNTED_ENDING: u8 = 5;
 /// Not a reference: was given an end after it was shown to readers, so it is never settled again.
 const WATCHED: u8 = 8;
 
@@ -36,12 +38,16 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// `counted`: hits are counted. `glanced`: hits on entries that end have only to look at the time.
+    /// `counted`: hits are counted. `glanced`: hits on entries that end have only to look at the time, besides.
     #[must_use]
     pub fn new(counted: bool, glanced: bool) -> Self {
         Self {
             endless: if counted { COUNTED } else { SETTLED },
-            ending: if glanced { ENDING } else { TOUCHED },
+            ending: match (glanced, counted) {
+                (false, _) => TOUCHED,
+                (true, false) => ENDING,
+                (true, true) => COUNTED_ENDING,
+            },
         }
     }
 }
@@ -84,6 +90,13 @@ impl Mark {
     pub fn is_ending(self) -> bool {
         self.0 == ENDING
     }
+
+    /// Whether a hit has only to look at the time and to be counted.
+    #[inline]
+    #[must_use]
+    pub fn is_counted_ending(self) -> bool {
+        self.0 == COUNTED_ENDING
+    }
 }
 
 /// What the policy keeps in an entry. All zero is a valid header.
@@ -99,6 +112,43 @@ pub struct Header {
     /// Neighbours in the entry's queue: the next older and the next younger one. `prev` of a head means nothing.
     prev: AtomicU32,
     next: AtomicU32,
+}
+
+/// Where an entry is in the eyes of the policy, in registers: what is read back from memory just written is read again.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    hash: u32,
+    was_referenced: bool,
+    region: u8,
+    stamp: u16,
+    prev: u32,
+    next: u32,
+}
+
+impl Place {
+    #[inline]
+    pub(super) fn region(self) -> Region {
+        Region::from_byte(self.region)
+    }
+
+    /// The older and the younger neighbour.
+    #[inline]
+    pub(super) fn neighbours(self) -> (u32, u32) {
+        (self.prev, self.next)
+    }
+
+    /// Tells of the use of an entry that was not used since the hand passed.
+    #[inline]
+    pub(super) fn touch(self, activity: &Activity) {
+        if !self.was_referenced {
+            self.activate(activity);
+        }
+    }
+
+    #[cold]
+    fn activate(self, activity: &Activity) {
+        activity.record(self.region(), self.stamp);
+    }
 }
 
 impl Header {
@@ -224,18 +274,32 @@ impl Header {
         self.next.store(slot, Relaxed);
     }
 
-    /// The header of an entry that takes the place of another, in all its neighbours' eyes. The caller tells the policy.
+    /// What a successor of this entry has to know.
     #[inline]
     #[must_use]
-    pub fn successor(other: &Self) -> Self {
+    pub fn place(&self) -> Place {
+        Place {
+            hash: self.hash,
+            was_referenced: self.referenced(),
+            region: self.region.load(Relaxed),
+            stamp: self.stamp.load(Relaxed),
+            prev: self.prev(),
+            next: self.next(),
+        }
+    }
+
+    /// The header of an entry that takes the place of another and counts as used. The caller tells the policy.
+    #[inline]
+    #[must_use]
+    pub fn successor(place: Place) -> Self {
         Self {
-            hash: other.hash,
+            hash: place.hash,
             // Whether it is settled is for the next hit to say.
-            referenced: AtomicU8::new(u8::from(other.referenced())),
-            region: AtomicU8::new(other.region.load(Relaxed)),
-            stamp: AtomicU16::new(other.stamp.load(Relaxed)),
-            prev: AtomicU32::new(other.prev()),
-            next: AtomicU32::new(other.next()),
+            referenced: AtomicU8::new(TOUCHED),
+            region: AtomicU8::new(place.region),
+            stamp: AtomicU16::new(place.stamp),
+            prev: AtomicU32::new(place.prev),
+            next: AtomicU32::new(place.next),
         }
     }
 
@@ -262,12 +326,14 @@ mod tests {
     #[test]
     fn what_is_watched_never_settles() {
         let activity = Activity::new();
-        for endless in [true, false] {
-            let marks = Marks::new(false, true);
-            let marked = |header: &Header| header.mark().is_settled() || header.mark().is_ending();
+        for (endless, counted) in [(true, true), (true, false), (false, true), (false, false)] {
+            let marks = Marks::new(counted, true);
+            let ends = |mark: Mark| if counted { mark.is_counted_ending() } else { mark.is_ending() };
+            let settled = |mark: Mark| if counted { mark.is_counted() } else { mark.is_settled() };
+            let marked = |header: &Header| settled(header.mark()) || ends(header.mark());
             let header = Header::new(7);
             header.settle(header.seen(), marks, endless, &activity);
-            assert!(header.mark().is_settled() == endless && header.mark().is_ending() != endless);
+            assert!(settled(header.mark()) == endless && ends(header.mark()) != endless);
             header.watch();
             assert!(!marked(&header) && header.referenced());
             // A hit that has looked for an end just before there was one.

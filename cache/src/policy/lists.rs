@@ -213,9 +213,14 @@ impl Lists {
 
     /// Puts `new`, which has the links of `old`, in its place; not yet its weight.
     #[inline]
-    pub(super) fn relink<E: Entries + ?Sized>(&mut self, entries: &E, region: Region, old: u32, new: u32) {
-        let header = entries.header(new);
-        let (prev, next) = (header.prev(), header.next());
+    pub(super) fn relink<E: Entries + ?Sized>(
+        &mut self,
+        entries: &E,
+        region: Region,
+        (prev, next): (u32, u32),
+        old: u32,
+        new: u32,
+    ) {
         let list = &mut self.lists[region as usize];
         if list.head == old {
             list.head = new;
@@ -451,7 +456,7 @@ mod tests {
                         let (old, before) = (model[place], lists.weight_of(model[place]));
                         let header = |slot| headers.header(slot);
                         header(new).copy_place(header(old));
-                        lists.relink(&headers, region, old, new);
+                        lists.relink(&headers, region, (header(new).prev(), header(new).next()), old, new);
                         lists.reweigh(region, new, before, 9);
                         model[place] = new;
                     }

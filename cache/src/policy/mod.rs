@@ -49,7 +49,7 @@ mod view;
 pub use activity::Activity;
 pub(crate) use chunked::Chunked;
 pub use entries::Entries;
-pub use header::{Header, Mark, Marks, Seen};
+pub use header::{Header, Mark, Marks, Place, Seen};
 pub use kind::Kind;
 pub(crate) use random::Random;
 #[cfg(feature = "snapshot")]

@@ -4,6 +4,7 @@ use super::activity::Activity;
 use super::climber::{Climber, Shape};
 use super::entries::Entries;
 use super::ghost::{Clocks, Ghosts};
+use super::header::Place;
 use super::judged::Judged;
 use super::kind::Kind;
 use super::lists::Lists;
@@ -190,7 +191,7 @@ impl Policy {
         if old != new {
             header.copy_place(before);
             before.set_region(Region::Unlinked);
-            self.lists.relink(entries, region, old, new);
+            self.lists.relink(entries, region, (header.prev(), header.next()), old, new);
         }
         if self.lists.is_weighted() {
             let was = self.lists.weight_of(old);
@@ -199,13 +200,18 @@ impl Policy {
         header.touch(activity);
     }
 
-    /// As [`replace`](Self::replace), where each entry weighs 1 and `new` was made by [`Header::successor`].
+    /// As [`replace`](Self::replace), where each entry weighs 1 and `new` was made as [`Header::successor`] of `old`, which was at `place`.
     #[inline]
-    pub fn succeed<E: Entries + ?Sized>(&mut self, entries: &E, activity: &Activity, old: u32, new: u32) {
-        let header = entries.header(new);
-        self.lists.relink(entries, header.region(), old, new);
+    pub fn succeed<E: Entries + ?Sized>(
+        &mut self,
+        entries: &E,
+        activity: &Activity,
+        (old, place): (u32, Place),
+        new: u32,
+    ) {
+        self.lists.relink(entries, place.region(), place.neighbours(), old, new);
         entries.header(old).set_region(Region::Unlinked);
-        header.touch(activity);
+        place.touch(activity);
     }
 
     fn reweigh<E: Entries + ?Sized>(

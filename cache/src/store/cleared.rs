@@ -6,6 +6,7 @@
 //! number each.
 
 use super::locked::Locked;
+use super::shard::Detour;
 use super::table::Table;
 use crate::reclaim;
 use crate::sync::Ordering;
@@ -54,6 +55,7 @@ impl<K, V> Locked<'_, K, V> {
             shard.next.swap(std::ptr::null_mut(), Ordering::AcqRel),
             shard.table.swap(Box::into_raw(empty), Ordering::AcqRel),
         ];
+        shard.set(Detour::Growth, false);
         // After both left.
         let stamp = reclaim::seal();
         self.state

@@ -1,94 +1,87 @@
-//! Cells that are unlinked but may still be seen by a pinned reader, in the order they were unlinked.
+//! Cells that are unlinked but may still be seen by a pinned reader.
 //!
-//! A list through the cells' own headers, whose links nobody else uses while a cell is in no queue of the policy. Cells arrive
-//! unsealed. [`Limbo::seal`] gives all of them one stamp; they may be reused once the process-wide watermark has passed it
-//! (`reclaim`). Sealing costs one read-modify-write for the whole batch.
+//! Cells arrive unsealed. [`Limbo::seal`] gives all of them one stamp; they may be reused once the process-wide watermark has
+//! passed it (`reclaim`). Sealing costs one read-modify-write for the whole batch. A batch is an array: to arrive and to leave
+//! touches a line of the array that was touched just before, and none of a cell, which may be in another core's cache.
 
 use std::collections::VecDeque;
 
-use crate::policy::Entries;
+/// Emptied arrays that are kept for the next batches.
+const SPARE: usize = 4;
 
+/// In this order, so that what each write needs is together.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Limbo {
-    /// The cells that came first and last; mean nothing while there are none.
-    head: u32,
-    tail: u32,
-    len: u32,
-    /// Cells at the front that the watermark was seen to have passed.
-    ready: u32,
-    unsealed: u32,
-    /// Stamp and number of cells, oldest first; with `ready` before them and `unsealed` behind they cover all.
-    batches: VecDeque<(u64, u32)>,
+    /// What the watermark was seen to have passed.
+    ready: Vec<u32>,
+    unsealed: Vec<u32>,
+    /// Each with its stamp, oldest first.
+    batches: VecDeque<(u64, Vec<u32>)>,
+    /// Cells in all batches.
+    sealed: usize,
+    spare: Vec<Vec<u32>>,
 }
 
 impl Limbo {
     #[inline]
-    pub(crate) fn push<E: Entries + ?Sized>(&mut self, cells: &E, id: u32) {
-        if self.len == 0 {
-            self.head = id;
-        } else {
-            cells.header(self.tail).set_next(id);
-        }
-        self.tail = id;
-        self.len += 1;
-        self.unsealed += 1;
+    pub(crate) fn push(&mut self, id: u32) {
+        self.unsealed.push(id);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.len as usize
+        self.ready.len() + self.sealed + self.unsealed.len()
     }
 
     #[inline]
-    pub(crate) fn unsealed(&self) -> u32 {
-        self.unsealed
+    pub(crate) fn unsealed(&self) -> usize {
+        self.unsealed.len()
     }
 
     /// Stamps what has arrived since the last call.
     pub(crate) fn seal(&mut self, stamp: u64) {
-        if self.unsealed > 0 {
-            self.batches.push_back((stamp, self.unsealed));
-            self.unsealed = 0;
+        if !self.unsealed.is_empty() {
+            self.sealed += self.unsealed.len();
+            let next = self.spare.pop().unwrap_or_default();
+            self.batches.push_back((stamp, std::mem::replace(&mut self.unsealed, next)));
         }
     }
 
-    /// The oldest cell, if it may be reused. `safe` tells the watermark; it is asked once for a batch.
+    /// A cell that [`Limbo::look`] has found to be reusable.
     #[inline]
-    pub(crate) fn pop<E: Entries + ?Sized>(&mut self, cells: &E, safe: impl FnOnce() -> u64) -> Option<u32> {
-        if self.ready == 0 && !self.look(safe) {
-            return None;
-        }
-        self.ready -= 1;
-        Some(self.take_head(cells))
+    pub(crate) fn pop_ready(&mut self) -> Option<u32> {
+        self.ready.pop()
     }
 
+    /// A cell of the oldest batch, if it may be reused. `safe` tells the watermark; it is asked once for a batch.
     #[inline]
-    fn take_head<E: Entries + ?Sized>(&mut self, cells: &E) -> u32 {
-        let id = self.head;
-        self.len -= 1;
-        // Of the last cell, the link of an earlier life: not looked at before the next `push` sets it anew.
-        self.head = cells.header(id).next();
-        id
+    pub(crate) fn pop(&mut self, safe: impl FnOnce() -> u64) -> Option<u32> {
+        if let Some(id) = self.ready.pop() {
+            return Some(id);
+        }
+        if self.look(safe) { self.ready.pop() } else { None }
     }
 
     /// Whether [`Limbo::pop`] would return a cell.
     pub(crate) fn look(&mut self, safe: impl FnOnce() -> u64) -> bool {
-        if self.ready > 0 {
+        if !self.ready.is_empty() {
             return true;
         }
-        let Some(&(stamp, count)) = self.batches.front() else { return false };
-        if stamp >= safe() {
+        if self.batches.front().is_none_or(|&(stamp, _)| stamp >= safe()) {
             return false;
         }
-        self.batches.pop_front();
-        self.ready = count;
+        let Some((_, batch)) = self.batches.pop_front() else { return false };
+        self.sealed -= batch.len();
+        let empty = std::mem::replace(&mut self.ready, batch);
+        if self.spare.len() < SPARE {
+            self.spare.push(empty);
+        }
         true
     }
 
     /// Everything, for the drop of the whole cache.
-    pub(crate) fn drain<E: Entries + ?Sized>(&mut self, cells: &E) -> Vec<u32> {
-        self.batches.clear();
-        self.ready = 0;
-        self.unsealed = 0;
-        std::iter::from_fn(|| (self.len > 0).then(|| self.take_head(cells))).collect()
+    pub(crate) fn drain(&mut self) -> Vec<u32> {
+        let Self { ready, unsealed, batches, .. } = std::mem::take(self);
+        ready.into_iter().chain(batches.into_iter().flat_map(|(_, batch)| batch)).chain(unsealed).collect()
     }
 }

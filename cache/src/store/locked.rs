@@ -2,7 +2,7 @@
 
 use super::cells::View;
 use super::node::{Node, Nodes};
-use super::shard::{Shard, State};
+use super::shard::{Detour, Shard, State};
 use super::table::{Place, Table};
 use crate::policy::{Entries, Header};
 use crate::reclaim::{self, Pinned};
@@ -33,13 +33,14 @@ pub(crate) struct Spot {
 }
 
 /// When an entry ends, in ticks: its deadline, and where it is not used; when it is to be loaded again, and how many
-/// microseconds its load took. 0 = never.
+/// microseconds its load took; when it was written, where its deadline does not say so. 0 = never.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ends {
     pub(crate) deadline: u64,
     pub(crate) idle: u64,
     pub(crate) due: u64,
     pub(crate) cost: u32,
+    pub(crate) written: u64,
 }
 
 /// Entries as the policy sees them while it evicts: with the table, to ask for the bucket of whom it will take.
@@ -185,10 +186,21 @@ impl<'s, K, V> Locked<'s, K, V> {
         let id = self.take();
         // SAFETY: the cell was just taken, under the lock.
         unsafe { Nodes::write(&self.shard.cells, id, Node { header: Header::new(hash), key, value }) };
-        if ends.deadline != 0 || ends.idle != 0 || self.shard.timed() {
+        if ends.deadline != 0 || ends.idle != 0 || ends.written != 0 || self.shard.timed() {
             self.date(id, ends);
         }
         id
+    }
+
+    /// Whether overwrites have to go around for this reason.
+    #[inline]
+    pub(crate) fn has(&self, detour: Detour) -> bool {
+        self.shard.has(detour)
+    }
+
+    /// Says whether overwrites have to go around for this reason.
+    pub(crate) fn set(&self, detour: Detour, on: bool) {
+        self.shard.set(detour, on);
     }
 
     /// Into limbo, once it is in no table any more.
@@ -200,8 +212,7 @@ impl<'s, K, V> Locked<'s, K, V> {
         if let Some(tags) = &mut self.state.tags {
             tags.detach(id);
         }
-        let view = self.view();
-        self.state.limbo.push(&view, id);
+        self.state.limbo.push(id);
     }
 
     /// An empty cell.
@@ -211,8 +222,7 @@ impl<'s, K, V> Locked<'s, K, V> {
             return id;
         }
         if !Node::<K, V>::NEEDS_DROP {
-            let view = self.view();
-            if let Some(id) = self.state.limbo.pop(&view, reclaim::safe) {
+            if let Some(id) = self.state.limbo.pop(reclaim::safe) {
                 return id;
             }
         }
@@ -359,6 +369,7 @@ impl<'s, K, V> Locked<'s, K, V> {
         let larger = Box::new(Table::for_entries(self.table().capacity().saturating_mul(2)));
         self.state.cursor = 0;
         self.shard.next.store(Box::into_raw(larger), Ordering::Release);
+        self.shard.set(Detour::Growth, true);
     }
 
     /// Moves a few buckets to the next table.
@@ -381,6 +392,7 @@ impl<'s, K, V> Locked<'s, K, V> {
             // First the table: a reader that sees no `next` must see that it has become the table.
             self.shard.table.store(self.shard.next.load(Ordering::Relaxed), Ordering::Release);
             self.shard.next.store(std::ptr::null_mut(), Ordering::Release);
+            self.shard.set(Detour::Growth, false);
             self.state.retired.push((reclaim::seal(), emptied));
         }
     }
@@ -416,7 +428,7 @@ impl<'s, K, V> Locked<'s, K, V> {
         let slack = self.slack();
         let batch = slack / 4;
         self.state.limbo.seal(reclaim::seal());
-        self.state.tend_at = batch as u32;
+        self.state.tend_at = batch;
         let held = self.state.limbo.len();
         self.free_tables();
         if held < slack {
@@ -425,7 +437,8 @@ impl<'s, K, V> Locked<'s, K, V> {
         if !self.state.limbo.look(reclaim::safe) {
             return true;
         }
-        if held >= 2 * slack {
+        // Cells with nothing to drop are as well kept in limbo: an insert takes them from there.
+        if Node::<K, V>::NEEDS_DROP && held >= 2 * slack {
             self.collect(2 * batch);
         }
         false
@@ -463,10 +476,9 @@ impl<'s, K, V> Locked<'s, K, V> {
 
     /// Moves up to `limit` cells from limbo to the free ones, and what was in them to the dead.
     fn collect(&mut self, limit: usize) {
-        let view = self.view();
         let state = &mut *self.state;
         for _ in 0..limit {
-            let Some(id) = state.limbo.pop(&view, reclaim::safe) else { break };
+            let Some(id) = state.limbo.pop(reclaim::safe) else { break };
             if Node::<K, V>::NEEDS_DROP {
                 if state.dead.capacity() == 0 {
                     state.dead.reserve(limit.min(state.limbo.len() + 1));
@@ -512,6 +524,9 @@ impl<'s, K, V> Locked<'s, K, V> {
         assert_eq!(self.shard.weight(), self.state.policy.weight(), "the published weight is current");
         let weight: u64 = self.ids().iter().map(|&id| u64::from(self.weight_of(id))).sum();
         assert_eq!(weight, self.state.policy.weight(), "the weights add up");
+        assert_eq!(self.has(Detour::Growth), self.next().is_some(), "whether it grows is noted");
+        assert_eq!(self.has(Detour::Timed), self.shard.timed(), "whether entries end is noted");
+        assert_eq!(self.has(Detour::Tags), self.state.tags.is_some(), "whether entries carry tags is noted");
         self.check_timers();
         self.check_cleared();
         self.check_tags();

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 
 use crossbeam_utils::CachePadded;
 
@@ -39,12 +39,16 @@ pub(crate) struct Shard<K, V> {
     pub(super) next: AtomicPtr<Table>,
     /// Whether `times` may hold anything: a read asks the clock only then.
     timed: AtomicBool,
+    /// The bits of [`Detour`]s that are set. Written under the lock.
+    detours: AtomicU8,
     /// Whether each hit has a place in the order of eviction.
     ordered: bool,
     pub(super) cells: Cells,
     /// Times of cells that are not dated.
     pub(super) times: OnceLock<Box<Side<Times>>>,
     pub(super) renewals: OnceLock<Box<Side<Renewal>>>,
+    /// When entries were written, where their deadlines do not say so. Under the lock only.
+    pub(super) written: OnceLock<Box<Side<AtomicU64>>>,
     /// This shard's part of the capacity, in weight.
     pub(super) share: AtomicU64,
     /// How long an entry stays after its end, in ticks.
@@ -52,6 +56,20 @@ pub(crate) struct Shard<K, V> {
     pub(super) activity: Activity,
     pub(super) load: CachePadded<Load>,
     pub(super) state: CachePadded<Mutex<State<K, V>>>,
+}
+
+/// A reason why an overwrite can't go the short way (`swap`). Bits of one byte, so that it asks for all of them at once.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(crate) enum Detour {
+    /// Entries end.
+    Timed = 1,
+    /// The table is followed by another.
+    Growth = 2,
+    /// Entries carry tags.
+    Tags = 4,
+    /// Somebody loads or computes a value.
+    Flights = 8,
 }
 
 /// What other threads may know of the shard without its lock. Written under the lock.
@@ -63,12 +81,17 @@ pub(super) struct Load {
     pub(super) clears: AtomicU32,
 }
 
-/// All that the shard's lock guards.
+/// All that the shard's lock guards. In this order: what each overwrite needs is in the lock's own cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct State<K, V> {
-    pub(super) policy: Policy,
-    pub(super) allocator: Allocator,
     pub(super) limbo: Limbo,
+    /// Unsealed cells in limbo at which a write looks after it.
+    pub(super) tend_at: usize,
+    /// Made with the first entry that carries a tag.
+    pub(super) tags: Option<Box<Tags>>,
+    pub(super) allocator: Allocator,
+    pub(super) policy: Policy,
     /// Taken out of their cells by the holder of the lock, which drops them after it has let go.
     pub(super) dead: Vec<(K, V)>,
     /// Tables that readers may still hold, with their stamps.
@@ -79,10 +102,6 @@ pub(crate) struct State<K, V> {
     pub(super) wheel: Option<Box<Wheel>>,
     /// How many of the entries that wait were cleared at which time, in the order in which they leave; one at least each.
     pub(super) clearings: VecDeque<(usize, u64)>,
-    /// Made with the first entry that carries a tag.
-    pub(super) tags: Option<Box<Tags>>,
-    /// Unsealed cells in limbo at which a write looks after it.
-    pub(super) tend_at: u32,
 }
 
 // SAFETY: the raw tables in `retired` are owned by the state alone; keys and values are moved and dropped by whichever
@@ -147,10 +166,12 @@ impl<K, V> Shard<K, V> {
             table: AtomicPtr::new(Box::into_raw(table)),
             next: AtomicPtr::new(std::ptr::null_mut()),
             timed: AtomicBool::new(false),
+            detours: AtomicU8::new(0),
             ordered: kind == Kind::Lru,
             cells,
             times: OnceLock::new(),
             renewals: OnceLock::new(),
+            written: OnceLock::new(),
             share: AtomicU64::new(share),
             grace: 0,
             activity: Activity::new(),
@@ -229,9 +250,28 @@ impl<K, V> Shard<K, V> {
         self.timed.load(Ordering::Relaxed)
     }
 
+    /// Whether any [`Detour`] is set. The caller holds the lock.
+    #[inline]
+    pub(super) fn has_detours(&self) -> bool {
+        self.detours.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether this one is set. The caller holds the lock.
+    #[inline]
+    pub(super) fn has(&self, detour: Detour) -> bool {
+        self.detours.load(Ordering::Relaxed) & detour as u8 != 0
+    }
+
+    /// Sets one or takes it back. The caller holds the lock.
+    pub(super) fn set(&self, detour: Detour, on: bool) {
+        let others = self.detours.load(Ordering::Relaxed) & !(detour as u8);
+        self.detours.store(others | if on { detour as u8 } else { 0 }, Ordering::Relaxed);
+    }
+
     /// From now on, reads ask the clock. The caller holds the lock.
     pub(super) fn set_timed(&self) {
         self.timed.store(true, Ordering::Relaxed);
+        self.set(Detour::Timed, true);
     }
 
     /// Deadlines of a cell, if it has any.
@@ -398,7 +438,7 @@ impl<K, V> Drop for Shard<K, V> {
         let state = self.state.get_mut();
         // SAFETY: nobody else has the shard.
         let view = unsafe { self.cells.view() };
-        let mut ids = state.limbo.drain(&view);
+        let mut ids = state.limbo.drain();
         let mut tables = vec![self.table.load(Ordering::Acquire), self.next.load(Ordering::Acquire)];
         ids.extend(state.policy.each_cleared(&view));
         tables.retain(|table| !table.is_null());

@@ -4,8 +4,6 @@ use super::locked::Locked;
 use super::node::Node;
 use super::table::{Link, Missed};
 use crate::policy::{Entries, Header};
-use crate::reclaim;
-use crate::sync::Ordering;
 
 /// What [`Locked::peek`] found.
 #[derive(Debug)]
@@ -20,13 +18,13 @@ pub(crate) enum Peek<'s> {
 
 #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
 impl<'s, K: Eq, V> Locked<'s, K, V> {
-    /// Looks for a key that has a short way to a new value: none ends, the table is at rest, and the key is in its home bucket.
+    /// Looks for a key that has a short way to a new value: there is no [`Detour`](super::shard::Detour), and the key is in its home
+    /// bucket.
     ///
     /// Apart from [`Locked::swap`], so that a comparison that panics finds key and value with a caller who unlocks first.
     #[inline]
     pub(crate) fn peek(&self, hash: u32, key: &K) -> Peek<'s> {
-        let is_growing = !self.shard.next.load(Ordering::Relaxed).is_null();
-        if self.shard.timed() || is_growing || self.state.tags.is_some() {
+        if self.shard.has_detours() {
             return Peek::Unsure;
         }
         match self.table().peek(hash, |id| (self.node(id).key == *key).then_some(id)) {
@@ -55,20 +53,15 @@ impl<'s, K: Eq, V> Locked<'s, K, V> {
         if state.limbo.unsealed() + 1 >= state.tend_at {
             return Err((key, value));
         }
-        let id = match state.allocator.reuse() {
-            Some(id) => id,
-            None if Node::<K, V>::NEEDS_DROP => return Err((key, value)),
-            None => match state.limbo.pop(&cells, reclaim::safe) {
-                Some(id) => id,
-                None => return Err((key, value)),
-            },
-        };
-        let node = Node { header: Header::successor(cells.header(old)), key, value };
+        let id = if Node::<K, V>::NEEDS_DROP { state.allocator.reuse() } else { state.limbo.pop_ready() };
+        let Some(id) = id else { return Err((key, value)) };
+        let place = cells.header(old).place();
+        let node = Node { header: Header::successor(place), key, value };
         // SAFETY: the cell was just taken, under the lock; it is empty.
         unsafe { cells.address(id).write(node) };
-        state.policy.succeed(&cells, &self.shard.activity, old, id);
+        state.policy.succeed(&cells, &self.shard.activity, (old, place), id);
         link.replace(id);
-        state.limbo.push(&cells, old);
+        state.limbo.push(old);
         Ok(())
     }
 }

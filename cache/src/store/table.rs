@@ -64,6 +64,11 @@ pub(super) enum Missed {
 }
 use Missed::{Last, Overflowed};
 
+/// Tells the compiler that what comes next is seldom needed.
+#[cold]
+#[inline(always)]
+fn rare() {}
+
 impl Bucket {
     /// The first slot whose cell `check` accepts.
     #[inline]
@@ -79,6 +84,7 @@ impl Bucket {
                     return Ok(Hit { slot: slot as u32, link: Link(link), found });
                 }
             }
+            rare();
             matches = matches.without_first();
         }
         // Loaded after the tags: an entry that stays, and wants this bucket but is in another, is counted all the time.

@@ -4,12 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::locked::Locked;
+use super::shard::Detour;
 use super::tags::Tags;
 
 impl<K, V> Locked<'_, K, V> {
     /// Gives a linked entry tags.
     pub(crate) fn attach_tags(&mut self, id: u32, names: &[Arc<str>]) {
         let era = self.shard.clears();
+        self.shard.set(Detour::Tags, true);
         let tags = self.state.tags.get_or_insert_with(|| Box::new(Tags::new()));
         names.iter().for_each(|name| tags.attach(id, name, era));
     }

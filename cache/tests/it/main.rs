@@ -36,6 +36,7 @@ mod model;
 mod nodes;
 mod notifications;
 mod panics;
+mod payloads;
 mod policy_view;
 mod reentrance;
 mod reference;

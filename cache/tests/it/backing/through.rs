@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use millpond_cache::Cache;
-use millpond_cache::backing::{StoreCache, StoreCacheError};
+use millpond_cache::backing::{StoreCache, StoreCacheError, StoreError};
 use tokio::task::yield_now;
 
 use super::{Fake, Plan, RuntimeClock, SECOND};
@@ -255,4 +255,91 @@ fn a_runtime_that_ends_during_a_write_leaves_nothing_wrong_behind() {
         assert_agreement(&cache, &store).await;
         cache.close(SECOND).await.unwrap();
     });
+}
+
+/// A change that only the store can compute, as a conditional update in SQL is.
+fn take(store: &Arc<Fake>, units: u64) -> impl Future<Output = Taken> + Send + 'static + use<> {
+    let store = Arc::clone(store);
+    async move {
+        let plan = store.next_plan();
+        store.meet(&plan).await?;
+        let left = {
+            let mut map = store.map.lock();
+            let left = map.entry(1).or_insert(0);
+            let taken = *left >= units;
+            *left -= if taken { units } else { 0 };
+            (Some(*left), taken)
+        };
+        yield_now().await;
+        if matches!(plan, Plan::AnswerLost) { Err(StoreError::Transient("answer lost")) } else { Ok(left) }
+    }
+}
+
+type Taken = Result<(Option<u64>, bool), StoreError<&'static str>>;
+
+#[tokio::test(start_paused = true)]
+async fn an_update_caches_what_the_store_says_it_has() {
+    let store = Fake::new([(1, 3)]);
+    let cache = cache(&store);
+    assert_eq!(cache.get(&1).await.unwrap(), Some(3));
+    assert!(cache.update(1, take(&store, 2)).await.unwrap());
+    assert!(!cache.update(1, take(&store, 2)).await.unwrap(), "one is left");
+    assert_eq!((cache.get(&1).await.unwrap(), store.loads()), (Some(1), 1), "and no load was needed");
+    for plan in [Plan::Down, Plan::AnswerLost, Plan::Refuses] {
+        cache.invalidate_all();
+        cache.get(&1).await.unwrap();
+        store.plan([plan.clone()]);
+        assert!(matches!(cache.update(1, take(&store, 1)).await, Err(StoreCacheError::Store(_))));
+        assert_eq!(cache.entry_count(), 0, "{plan:?}");
+        assert_agreement(&cache, &store).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn updates_puts_and_readers_of_one_key_end_in_the_order_of_the_store() {
+    let rounds = if cfg!(miri) { 3 } else { 100 };
+    for _ in 0..rounds {
+        let store = Fake::new([(1, 5)]);
+        let cache = cache(&store);
+        let writers = (0..8_u64).map(|n| {
+            let (cache, store) = (cache.clone(), Arc::clone(&store));
+            tokio::spawn(async move {
+                let taken = if n == 4 {
+                    cache.put(1, 5).await.unwrap();
+                    false
+                } else {
+                    cache.update(1, take(&store, 1)).await.unwrap()
+                };
+                assert!(cache.get(&1).await.unwrap().is_some());
+                u64::from(taken)
+            })
+        });
+        let mut taken = 0;
+        for writer in writers.collect::<Vec<_>>() {
+            taken += writer.await.unwrap();
+        }
+        let left = store.value(1).unwrap();
+        assert!(taken + left >= 5 && taken + left <= 10, "{taken} were taken, {left} are left");
+        assert_agreement(&cache, &store).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_that_lost_its_caller_or_its_flight_leaves_no_old_value() {
+    let store = Fake::new([(1, 3)]);
+    let cache = cache(&store);
+    store.plan([Plan::Waits]);
+    let mut update = Box::pin(cache.update(1, take(&store, 1)));
+    assert!(futures::poll!(&mut update).is_pending());
+    yield_now().await;
+    cache.invalidate(&1);
+    assert_eq!(cache.get(&1).await.unwrap(), Some(3), "read before the change");
+    drop(update);
+    store.let_go();
+    cache.close(SECOND).await.unwrap();
+    assert_eq!((store.value(1), cache.get(&1).await.unwrap()), (Some(2), Some(2)));
+    assert!(matches!(cache.update(1, take(&store, 1)).await, Err(StoreCacheError::Closed)));
+    assert_eq!(store.value(1), Some(2));
+    let reader = Cache::builder().read_through(Arc::clone(&store)).build().unwrap();
+    assert!(matches!(reader.update(1, take(&store, 1)).await, Err(StoreCacheError::NotWriteThrough)));
 }

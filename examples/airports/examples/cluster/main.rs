@@ -148,12 +148,10 @@ impl Cluster {
     async fn writes(&self, n: usize) -> anyhow::Result<()> {
         let began = Instant::now();
         loop {
-            let url = self.urls.read()[n].clone();
-            if let Some(url) = url {
-                if matches!(self.put(&url, &format!("XB{n:02}"), 0).await, Ok(status) if status.is_success())
-                {
-                    return Ok(());
-                }
+            let url = self.urls.read()[n].clone().unwrap_or_default();
+            let written = self.put(&url, &format!("XB{n:02}"), 0).await;
+            if written.is_ok_and(|status| status.is_success()) {
+                return Ok(());
             }
             anyhow::ensure!(began.elapsed() < Duration::from_secs(60), "instance {n} does not recover");
             sleep(Duration::from_millis(10)).await;

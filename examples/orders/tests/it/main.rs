@@ -1,0 +1,8 @@
+//! The service over a real channel, on SQLite and PostgreSQL.
+
+mod crash;
+mod input;
+mod outage;
+mod placing;
+mod stopping;
+mod support;
