@@ -17,11 +17,15 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::routes::App;
 use crate::store::Store;
+use crate::views::Views;
 use crate::warm::Snapshot;
 use crate::{connections, import, layers, routes};
 
 /// How long requests in progress may take after the signal to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long the last views may take to be written at the end.
+const VIEWS_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often the samples of the metrics are folded.
 const FOLD_EVERY: Duration = Duration::from_secs(5);
@@ -46,8 +50,16 @@ impl Service {
         let store = Store::new(config)?;
         prepare(&store).await.with_context(|| format!("preparing {}", without_password(&config.database)))?;
         let cluster = Cluster::new(config, &store)?;
+        let views = match store.create_views().await {
+            Ok(()) => Some(Views::new(&store)?),
+            Err(error) => {
+                tracing::warn!(%error, "the database takes no table of views: they are not counted");
+                None
+            }
+        };
         let app = Arc::new(App {
             store,
+            views,
             cluster,
             caches: Arc::new(Caches::new(config)?),
             snapshot: Snapshot::new(config.snapshot.clone()),
@@ -97,6 +109,11 @@ impl Service {
             () = deadline => tracing::warn!("requests in progress were cut off after {STOP_WITHIN:?}"),
         }
         save(&self.app).await;
+        if let Some(views) = &self.app.views
+            && let Err(error) = views.close(VIEWS_WITHIN).await
+        {
+            tracing::warn!(error = format!("{error:#}"), "the last views could not be written");
+        }
         let left = self.app.store.close(Duration::from_secs(2)).await;
         tracing::info!(left, "stopped");
     }

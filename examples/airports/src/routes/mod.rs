@@ -5,6 +5,7 @@ mod conditional;
 mod ops;
 mod read;
 mod several;
+mod views;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::cluster::Cluster;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::store::{self, Store};
+use crate::views::Views;
 use crate::warm::Snapshot;
 
 /// What the handlers share.
@@ -30,6 +32,8 @@ pub struct App {
     pub caches: Arc<Caches>,
     /// The other instances, if there are some.
     pub cluster: Option<Cluster>,
+    /// How often airports are looked at; nothing where the database takes no table for it.
+    pub views: Option<Views>,
     /// How they outlive the process.
     pub snapshot: Snapshot,
     /// Counters of this instance.
@@ -66,6 +70,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/airports", get(read::list))
         .route("/airports/{icao}", get(read::airport).put(admin::put).delete(admin::delete))
         .route("/airports/{icao}/nearest", get(read::nearest))
+        .route("/airports/{icao}/views", get(views::show).post(views::count))
         .route("/health", get(ops::health))
         .route("/stats", get(ops::stats))
         .route("/metrics", get(ops::metrics))

@@ -45,7 +45,20 @@ pub(super) async fn stats(State(app): State<Arc<App>>) -> Json<Value> {
             (name.to_owned(), figures)
         })
         .collect();
+    let views = app.views.as_ref().map(|views| {
+        let stats = views.stats();
+        json!({
+            "accepted": stats.accepted(),
+            "coalesced": stats.coalesced(),
+            "written": stats.written(),
+            "statements": stats.batches(),
+            "queued": stats.queue_length(),
+            "retried": stats.retried(),
+            "dead": stats.dead(),
+        })
+    });
     Json(json!({
+        "views": views,
         "cluster": app.cluster.as_ref().map(Cluster::stats),
         "cache": caches,
         "pool": {

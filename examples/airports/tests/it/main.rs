@@ -8,5 +8,6 @@ mod files;
 mod limits;
 mod paging;
 mod support;
+mod views;
 mod writes;
 mod wrong_input;
