@@ -24,6 +24,12 @@ pub(crate) enum Life {
     Configured,
     /// This many ticks, whatever the cache's time to live is.
     Ticks(u64),
+    /// As the cache was configured, but not longer than this many ticks.
+    #[cfg_attr(
+        not(feature = "store"),
+        expect(dead_code, reason = "only stores know how long their answers hold")
+    )]
+    AtMost(u64),
 }
 
 /// An entry ready to be linked: all user code that it needs has run.
