@@ -328,6 +328,7 @@ where
                 stats.journal_bytes = figures.bytes;
                 stats.journal_syncs = figures.syncs;
                 stats.journal_blocks = figures.blocks;
+                stats.journal_compactions = figures.compactions;
             }
         }
         stats
