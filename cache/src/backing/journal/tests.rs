@@ -286,6 +286,21 @@ fn replays_in_order_and_as_often_as_need_be() {
 }
 
 #[test]
+fn many_puts_share_the_syncs() {
+    let directory = tempdir().unwrap();
+    run(async {
+        let table = down();
+        let cache = build(options(directory.path()).open().unwrap(), &table);
+        cache.put_many((0..500).map(|n| (n % 100, n))).await.unwrap();
+        let syncs = cache.stats().journal_syncs();
+        assert!(syncs < 20, "{syncs} syncs");
+        assert!(cache.close(Duration::ZERO).await.is_err());
+    });
+    let writes: Vec<_> = (0..500).map(|n| (n % 100, Some(n))).collect();
+    assert_eq!(replay(options(directory.path())).unwrap(), writes);
+}
+
+#[test]
 fn what_was_left_is_written_without_being_asked() {
     let directory = tempdir().unwrap();
     fill(options(directory.path()), &[(1, Some(1))]);
