@@ -4,7 +4,7 @@
 //! empty, takes the oldest keys when enough are there or the oldest has waited long enough, and a task of its own loads them
 //! as `bulk` does. Callers only wait for flights: whichever of them leaves, the others lose nothing.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::num::NonZeroUsize;
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::bulk::Convoy;
 use crate::cache::Cache;
 use crate::core::load::{Boarding, Leader};
-use crate::flight::Outcome;
+use crate::flight::{Flight, Outcome};
 use crate::loading::forbid_recursion;
 
 /// How often a caller asks again after its runtime has dropped the task that was to load for it.
@@ -84,6 +84,35 @@ struct Asked<K: Hash + Eq + 'static, V: 'static, S: BuildHasher + 'static> {
     since: Instant,
     /// Whether the loader panicked; the caller that began the flight has the other handle.
     has_panicked: Arc<AtomicBool>,
+}
+
+/// A key that a caller waits for.
+struct Awaited<K, V> {
+    key: K,
+    flight: Arc<Flight<V>>,
+    /// As of the [`Asked`], if this caller put it into the queue.
+    has_panicked: Option<Arc<AtomicBool>>,
+}
+
+impl<K, V: Clone> Awaited<K, V> {
+    fn is_asked(&self) -> bool {
+        self.has_panicked.is_some()
+    }
+
+    /// What an ended flight means; none: look again.
+    fn answer<E: Send + Sync + 'static>(&self, outcome: &Outcome<V>) -> Option<Result<Option<V>, Arc<E>>> {
+        match outcome {
+            Outcome::Loaded(value) => Some(Ok(Some(value.clone()))),
+            Outcome::Absent => Some(Ok(None)),
+            Outcome::Failed(error) => Arc::clone(error).downcast::<E>().ok().map(Err),
+            Outcome::Abandoned => {
+                let has_panicked =
+                    self.has_panicked.as_ref().is_some_and(|flag| flag.load(Ordering::Acquire));
+                assert!(!has_panicked, "the loader of the batch panicked");
+                None
+            }
+        }
+    }
 }
 
 impl<K: Hash + Eq, V, S: BuildHasher> Asked<K, V, S> {
@@ -167,41 +196,92 @@ where
     /// Dropping the future takes the key out of its batch unless somebody else waits for it or the load has begun. The other
     /// callers are not touched.
     pub async fn get(&self, mut key: K) -> Result<Option<V>, Arc<E>> {
-        let cache = &self.shared.cache;
         let mut attempts = 0;
         loop {
-            if let Some(value) = cache.get(&key) {
-                return Ok(Some(value));
+            let awaited = match self.look(key, attempts) {
+                Ok((_, value)) => return Ok(Some(value)),
+                Err(awaited) => awaited,
+            };
+            attempts += u32::from(awaited.is_asked());
+            if let Some(answer) = awaited.answer(awaited.flight.waiting().await) {
+                return answer;
             }
-            let mut has_panicked = None;
-            let flight;
-            match cache.core.board(key) {
-                Boarding::Hit(value) => return Ok(Some(value)),
-                Boarding::Wait(joined, handed_back) => {
-                    forbid_recursion(&joined);
-                    (flight, key) = (joined, handed_back);
-                }
-                Boarding::Lead(leader) => {
-                    assert!(attempts < ATTEMPTS, "the runtime ends before it loads");
-                    attempts += 1;
-                    let leader = leader.detach(Arc::clone(&cache.core));
-                    flight = leader.flight_handle();
-                    key = K::clone(leader.key());
-                    has_panicked = Some(self.ask(key.clone(), leader));
+            key = awaited.key;
+        }
+    }
+
+    /// The values of many keys, from the cache or with the next batches, of up to `max_batch` keys each; what `load` has no value for
+    /// is not in the result. Otherwise as [`get`](Self::get) for each of them.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use std::time::Duration;
+    /// let cache = millpond_cache::Cache::new(100);
+    /// let load = async |keys: Vec<u32>| Ok::<_, std::io::Error>(keys.into_iter().map(|key| (key, key * key)));
+    /// let squares = cache.batch_loader(load, Duration::from_millis(1), 500);
+    /// let (two, more) = tokio::join!(squares.get(2), squares.get_many([2, 3, 4]));
+    /// assert_eq!(two.unwrap(), Some(4));
+    /// assert_eq!(more.unwrap()[&4], 16);
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The first error that is met. What other batches bring is stored if somebody waits for it or their loads have begun.
+    ///
+    /// # Panics
+    /// As for [`get`](Self::get).
+    ///
+    /// # Cancellation
+    /// As for [`get`](Self::get), for each key.
+    pub async fn get_many(&self, keys: impl IntoIterator<Item = K>) -> Result<HashMap<K, V>, Arc<E>> {
+        let mut found = HashMap::new();
+        let mut attempts = 0;
+        // All at once: an iterator that uses the cache would run while keys are asked for.
+        let mut keys: Vec<K> = keys.into_iter().collect();
+        while !keys.is_empty() {
+            let mut waiting = Vec::new();
+            for key in keys {
+                match self.look(key, attempts) {
+                    Ok((key, value)) => drop(found.insert(key, value)),
+                    Err(awaited) => waiting.push(awaited),
                 }
             }
-            match flight.waiting().await {
-                Outcome::Loaded(value) => return Ok(Some(value.clone())),
-                Outcome::Absent => return Ok(None),
-                Outcome::Failed(error) => {
-                    if let Ok(error) = Arc::clone(error).downcast::<E>() {
-                        return Err(error);
+            attempts += u32::from(waiting.iter().any(Awaited::is_asked));
+            keys = Vec::new();
+            for awaited in waiting {
+                match awaited.answer(awaited.flight.waiting().await) {
+                    None => keys.push(awaited.key),
+                    Some(answer) => {
+                        if let Some(value) = answer? {
+                            found.insert(awaited.key, value);
+                        }
                     }
                 }
-                Outcome::Abandoned => {
-                    let has_panicked = has_panicked.is_some_and(|flag| flag.load(Ordering::Acquire));
-                    assert!(!has_panicked, "the loader of the batch panicked");
-                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The value of a key from the cache, or what to wait for, which may be its place in the queue. `attempts`: how often this caller has
+    /// put it there before.
+    fn look(&self, key: K, attempts: u32) -> Result<(K, V), Awaited<K, V>> {
+        let cache = &self.shared.cache;
+        if let Some(value) = cache.get(&key) {
+            return Ok((key, value));
+        }
+        match cache.core.board(key.clone()) {
+            Boarding::Hit(value) => Ok((key, value)),
+            Boarding::Wait(flight, _) => {
+                forbid_recursion(&flight);
+                Err(Awaited { key, flight, has_panicked: None })
+            }
+            Boarding::Lead(leader) => {
+                assert!(attempts < ATTEMPTS, "the runtime ends before it loads");
+                let leader = leader.detach(Arc::clone(&cache.core));
+                let flight = leader.flight_handle();
+                let has_panicked = Some(self.ask(key.clone(), leader));
+                Err(Awaited { key, flight, has_panicked })
             }
         }
     }

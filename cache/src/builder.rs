@@ -256,8 +256,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
     /// such cache and ends with the last. The price: a hit may return a value a millisecond or two after its end; and where
     /// the system does not let the thread run, as in a process that was stopped and goes on or was forked, up to 255 lookups
     /// of each thread may be that much later, until one of them looks at the clock itself. With
-    /// [`expire_after`](Self::expire_after) or [`record_stats`](Self::record_stats) hits ask the clock all the same, and also
-    /// where no thread can be started.
+    /// [`expire_after`](Self::expire_after) hits ask the clock all the same, and also where no thread can be started.
     ///
     /// ```
     /// use millpond_cache::Cache;
@@ -384,7 +383,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             None if self.clock_thread => Ticks::kept(),
             None => Ticks::Coarse,
         };
-        let glanced = matches!(ticks, Ticks::Kept(_)) && self.expiry.is_none() && !self.record_stats;
+        let glanced = matches!(ticks, Ticks::Kept(_)) && self.expiry.is_none();
         let core = Core {
             plain,
             hasher: self.hasher,

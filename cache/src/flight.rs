@@ -11,7 +11,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::thread::panicking;
 
+use crate::contain::dispose;
 use crate::sync::{Mutex, OnceLock, thread};
 use crate::waiter::Waiter;
 
@@ -114,11 +116,16 @@ impl<V> Flight<V> {
         for waiter in waiters.into_values() {
             // Wakers are foreign code; one that panics must not leave the others asleep.
             if let Err(caught) = catch_unwind(AssertUnwindSafe(|| waiter.wake())) {
-                panic = Some(caught);
+                if let Some(before) = panic.replace(caught) {
+                    dispose(before);
+                }
             }
         }
-        if let Some(panic) = panic {
-            resume_unwind(panic);
+        match panic {
+            // A second panic would abort: a leader that panics ends its flight as it is dropped.
+            Some(panic) if panicking() => dispose(panic),
+            Some(panic) => resume_unwind(panic),
+            None => {}
         }
     }
 

@@ -4,13 +4,13 @@
 //! wakes it and it ends too.
 
 use std::hash::{BuildHasher, Hash};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use std::{io, thread};
 
 use crate::cache::Cache;
+use crate::contain::contain;
 use crate::core::Core;
 
 /// The shortest time between two rounds: a period of zero is not a busy loop.
@@ -103,6 +103,6 @@ fn round<K, V, S>(core: &Weak<Core<K, V, S>>) -> bool {
     let Some(core) = core.upgrade() else { return false };
     // A panic in a drop or a clock of the user's: the cache is consistent, and there is a next round. If ours is the last
     // handle by now, dropping it may panic too, so it is dropped in here.
-    let _panicked = catch_unwind(AssertUnwindSafe(move || core.run_pending_tasks()));
+    let _panicked = contain(move || core.run_pending_tasks());
     true
 }

@@ -56,6 +56,7 @@ mod clock;
 pub mod compute;
 #[cfg(feature = "serde")]
 mod config;
+mod contain;
 mod core;
 mod counter;
 mod counters;

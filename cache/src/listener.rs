@@ -1,7 +1,6 @@
 //! Who is told that an entry left. Called after the unlock, never under it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
+use crate::contain::contain;
 use crate::counter::Counter;
 use crate::counters::Counters;
 use crate::removal::RemovalCause;
@@ -18,8 +17,8 @@ impl<K, V> Listener<K, V> {
 
     /// Never called under a lock.
     pub(crate) fn call(&self, key: &K, value: &V, cause: RemovalCause, counters: Option<&Counters>) {
-        let called = catch_unwind(AssertUnwindSafe(|| (self.0)(key, value, cause)));
-        if let (Err(_payload), Some(counters)) = (called, counters) {
+        let called = contain(|| (self.0)(key, value, cause));
+        if let (None, Some(counters)) = (called, counters) {
             counters.count(Counter::ListenerPanics, 1);
         }
     }

@@ -8,13 +8,13 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread::{ThreadId, current as this_thread};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::contain::contain;
 use crate::removal::RemovalCause;
 use crate::sync::thread;
 use crate::waiter::Waiter;
@@ -252,7 +252,8 @@ impl<K, V> Queue<K, V> {
         let waiter = if index == Some(0) { state.receiver.take() } else { None };
         drop(state);
         if let Some(waiter) = waiter {
-            waiter.wake();
+            // Foreign code: who removes entries must not fail for the receiver's executor.
+            contain(|| waiter.wake());
         }
     }
 }
@@ -316,15 +317,13 @@ where
 
     fn fill(&self, place: u64, key: &K, value: &V, cause: RemovalCause) -> bool {
         let clone = || Removal { key: key.clone(), value: value.clone(), cause };
-        match catch_unwind(AssertUnwindSafe(clone)) {
-            Ok(removal) => self.0.settle(place, Place::Filled(removal)),
-            Err(_payload) => {
-                self.0.state.lock().dropped += 1;
-                self.cancel(place);
-                return false;
-            }
+        // With what is dropped there because nobody receives any more.
+        let filled = contain(|| self.0.settle(place, Place::Filled(clone()))).is_some();
+        if !filled {
+            self.0.state.lock().dropped += 1;
+            self.cancel(place);
         }
-        true
+        filled
     }
 
     fn wait(&self) {
@@ -354,7 +353,7 @@ impl<K, V> Drop for Sender<K, V> {
         let waiter = state.receiver.take();
         drop(state);
         if let Some(waiter) = waiter {
-            waiter.wake();
+            contain(|| waiter.wake());
         }
     }
 }

@@ -164,6 +164,35 @@ where
         self.core.expires_after(&pin, key)
     }
 
+    /// How long ago the value of an entry was written, by an insert, a load, a refresh or a compute; one from a snapshot when it was
+    /// put back. Locks the entry's shard.
+    ///
+    /// `None` if there is no live entry, or if the cache has neither
+    /// [`time_to_live`](crate::CacheBuilder::time_to_live) nor [`expire_after`](crate::CacheBuilder::expire_after) nor
+    /// [`refresh_after`](crate::CacheBuilder::refresh_after), because others keep no track of it. Where all entries live for the time to
+    /// live it costs nothing to know; else 8 bytes for each entry.
+    ///
+    /// ```
+    /// use millpond_cache::{Cache, ManualClock};
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    /// let clock = Arc::new(ManualClock::new());
+    /// let cache: Cache<u32, u32> =
+    ///     Cache::builder().time_to_live(Duration::from_secs(60)).clock(Arc::clone(&clock)).build()?;
+    /// cache.insert(1, 1);
+    /// clock.advance(Duration::from_secs(5));
+    /// assert_eq!(cache.get(&1), Some(1));
+    /// assert_eq!(cache.policy().age_of(&1), Some(Duration::from_secs(5)));
+    /// # Ok::<(), millpond_cache::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn age_of<Q>(&self, key: &Q) -> Option<Duration>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.core.age_of(key)
+    }
+
     /// How long ago an entry was last read or written. `None` if there is no live entry, or if the cache has no
     /// [`time_to_idle`](crate::CacheBuilder::time_to_idle), because others keep no track of it. Takes no lock.
     ///

@@ -4,7 +4,6 @@ use std::any::Any;
 use std::fmt;
 use std::future::poll_fn;
 use std::hash::{BuildHasher, Hash};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +13,7 @@ use equivalent::Equivalent;
 
 use crate::builder::CacheBuilder;
 use crate::cache::Cache;
+use crate::contain::contain;
 use crate::core::Core;
 use crate::core::load::Leader;
 use crate::core::write::Life;
@@ -75,10 +75,10 @@ where
 
     /// Loads on this thread. A panic of the loader is caught and counts as a failure. False if nothing was stored.
     pub fn run<E: Send + Sync + 'static>(self, load: impl FnOnce(&K) -> Result<V, E>) -> bool {
-        let loaded = catch_unwind(AssertUnwindSafe(|| {
+        let loaded = contain(|| {
             let _inside = self.leader.enter();
             load(self.key())
-        }));
+        });
         self.end(loaded)
     }
 
@@ -91,30 +91,26 @@ where
         // Dropped before the loader, whose drop may load the key.
         let refresh = self;
         let loaded = poll_fn(|context| {
-            let polled = catch_unwind(AssertUnwindSafe(|| {
+            let polled = contain(|| {
                 let _inside = refresh.leader.enter();
                 load.as_mut().poll(context)
-            }));
-            match polled {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(loaded)) => Poll::Ready(Ok(loaded)),
-                Err(panic) => Poll::Ready(Err(panic)),
-            }
+            });
+            polled.map_or(Poll::Ready(None), |polled| polled.map(Some))
         });
         let loaded = loaded.await;
         refresh.end(loaded)
     }
 
-    fn end<E: Send + Sync + 'static>(self, loaded: std::thread::Result<Result<V, E>>) -> bool {
-        let ended = catch_unwind(AssertUnwindSafe(|| match loaded {
-            Ok(Ok(value)) => self.complete(value),
-            Ok(Err(error)) => {
+    /// `loaded`: none if the loader panicked.
+    fn end<E: Send + Sync + 'static>(self, loaded: Option<Result<V, E>>) -> bool {
+        let ended = contain(|| match loaded {
+            Some(Ok(value)) => self.complete(value),
+            Some(Err(error)) => {
                 self.fail(error);
                 false
             }
-            // Dropped with the panic, whose message was shown.
-            Err(_panic) => false,
-        }));
+            None => false,
+        });
         ended.unwrap_or(false)
     }
 }
@@ -333,11 +329,11 @@ where
         let trigger: Trigger<K> = Box::new(move |key, due| {
             let Some(core) = core.upgrade() else { return };
             // A read must not fail because a key can't be cloned or compared.
-            let _panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _panicked = contain(|| {
                 if let Some(leader) = Core::claim(&core, key.clone(), due) {
                     begin(&core, Refresh { leader });
                 }
-            }));
+            });
         });
         let Ok(()) = refreshing.trigger.set(trigger) else { unreachable!("it was just built") };
         Ok(cache)

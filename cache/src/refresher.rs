@@ -1,10 +1,11 @@
 //! Where refreshes run: by the caller's executor, or by one thread of the cache's own.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use parking_lot::Mutex;
+
+use crate::contain::contain;
 
 /// A refresh that is ready to run, for [`CacheBuilder::refresh_executor`](crate::CacheBuilder::refresh_executor).
 ///
@@ -29,7 +30,7 @@ impl Refresher {
     /// Has a job run, or drops it where that can't be. Never panics.
     pub(crate) fn run(&self, job: RefreshJob) {
         // The executor is foreign code, and a drop of a job runs drops of keys: a read must not fail for either.
-        let _panicked = catch_unwind(AssertUnwindSafe(|| match self {
+        let _panicked = contain(|| match self {
             Self::Given(executor) => executor(job),
             Self::Own(sender) => {
                 let mut sender = sender.lock();
@@ -43,7 +44,7 @@ impl Refresher {
                 drop(sender);
                 drop(rejected);
             }
-        }));
+        });
     }
 }
 
@@ -58,7 +59,7 @@ fn start() -> Option<SyncSender<RefreshJob>> {
     let run = move || {
         while let Ok(job) = jobs.recv() {
             // A job's last act may be to drop the cache, which runs drops of the user's.
-            let _panicked = catch_unwind(AssertUnwindSafe(job));
+            let _panicked = contain(job);
         }
     };
     thread::Builder::new().name(String::from("cache refresher")).spawn(run).ok().map(|_thread| sender)

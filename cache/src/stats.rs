@@ -139,8 +139,8 @@ impl Stats {
         self.of(Counter::EvictedWeight)
     }
 
-    /// The weight of the entries in [`expired`](Self::expired) that left by themselves, and were not found dead by a write or a
-    /// removal.
+    /// The weight of the entries in [`expired`](Self::expired), as the [`weigher`](crate::CacheBuilder::weigher) said; their number
+    /// where there is none.
     #[must_use]
     pub fn expired_weight(&self) -> u64 {
         self.of(Counter::ExpiredWeight)

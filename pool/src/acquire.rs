@@ -1,6 +1,6 @@
 //! The checkout: one way for all callers, with an async and a blocking driver.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread;
@@ -12,38 +12,60 @@ use crate::contain;
 use crate::core::{Borrow, Checkout, Delivery, Expired, Was};
 use crate::error::{Error, Step};
 use crate::event::Event;
-use crate::guard::{Lease, Owned, Source};
-use crate::inner::{Held, Inner, Stem};
+use crate::guard::{Hold, Lease, Owned, Source};
+use crate::inner::{Held, Inner};
 use crate::manager::Manager;
-use crate::request::Priority;
+use crate::request::Request;
 use crate::rt::{Sleep, after, timeout_at};
+use crate::shelf::home;
 use crate::waiters::{Rank, Ticket, Waiter};
 use crate::watch::Caller;
 
 type Result<M, T> = std::result::Result<T, Error<<M as Manager>::Error>>;
 type Delivered<M> = Delivery<<M as Manager>::Connection, <M as Manager>::Error>;
 
-/// What a caller wants.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wish {
-    pub(crate) limit: Duration,
-    pub(crate) priority: Priority,
-    pub(crate) caller: Caller,
-}
-
 /// What the shelf had for a caller.
 enum Quick<M: Manager, L> {
     Lease(L),
     Unfit(Held<M>),
     None,
+    /// Not looked at: the pool has no plain way.
+    Odd,
 }
 
-/// Takes an idle connection that is fit to be lent.
-#[inline]
-fn quick<M: Manager, S: Source<M>>(source: S, caller: Caller) -> Quick<M, Lease<M, S::Hold>> {
-    let inner = &source.stem().inner;
+/// The plain way: takes an idle connection that is fit to be lent, in a pool where nothing else is to be done.
+#[inline(always)]
+fn quick<M: Manager, S: Source<M>>(source: S) -> Quick<M, Lease<M, S::Hold>> {
+    let inner = &source.stems().inner;
+    if !inner.ways.lend_plainly() {
+        return Quick::Odd;
+    }
+    match inner.core.borrow(|| inner.time.plain_now()) {
+        Borrow::Fit(mut held) => {
+            if is_alive(inner, &mut held) {
+                Quick::Lease(Lease::plain(source.hold(), held))
+            } else {
+                inner.end(held, Was::Broken);
+                Quick::None
+            }
+        }
+        Borrow::Unfit(held) => Quick::Unfit(held),
+        Borrow::None => Quick::None,
+    }
+}
+
+#[inline(always)]
+fn is_alive<M: Manager>(inner: &Inner<M>, held: &mut Held<M>) -> bool {
+    contain::call(|| inner.manager.probe(&mut held.item.connection)).unwrap_or(false)
+}
+
+/// The other way: whatever the pool is like.
+#[cold]
+fn not_so_quick<M: Manager, S: Source<M>>(source: S, caller: Caller) -> Quick<M, Lease<M, S::Hold>> {
+    let inner = &source.stems().inner;
+    inner.maintain();
     loop {
-        match inner.core.borrow(inner.now()) {
+        match inner.core.borrow(|| inner.now()) {
             Borrow::Fit(held) => {
                 if let Some(lease) = lend(source, held, caller) {
                     return Quick::Lease(lease);
@@ -56,10 +78,9 @@ fn quick<M: Manager, S: Source<M>>(source: S, caller: Caller) -> Quick<M, Lease<
 }
 
 /// Makes a lease of a connection that looks alive; ends one that does not.
-#[inline]
 fn lend<M: Manager, S: Source<M>>(source: S, mut held: Held<M>, caller: Caller) -> Option<Lease<M, S::Hold>> {
-    let inner = &source.stem().inner;
-    if contain::call(|| inner.manager.probe(&mut held.entry.connection)).unwrap_or(false) {
+    let inner = &source.stems().inner;
+    if is_alive(inner, &mut held) {
         Some(Lease::new(source.hold(), held, caller))
     } else {
         inner.end(held, Was::Broken);
@@ -68,40 +89,115 @@ fn lend<M: Manager, S: Source<M>>(source: S, mut held: Held<M>, caller: Caller) 
 }
 
 /// A connection that needs no wait and no check.
-#[inline]
+#[inline(always)]
 pub(crate) fn try_acquire<M: Manager, S: Source<M>>(source: S, caller: Caller) -> Option<S::Guard> {
-    let inner = &source.stem().inner;
+    match quick(source) {
+        Quick::Lease(lease) => Some(S::guard(lease)),
+        found => try_again(source, found, caller).map(S::guard),
+    }
+}
+
+#[cold]
+fn try_again<M: Manager, S: Source<M>>(
+    source: S,
+    mut found: Quick<M, Lease<M, S::Hold>>,
+    caller: Caller,
+) -> Option<Lease<M, S::Hold>> {
+    let inner = &source.stems().inner;
     inner.maintain();
     if inner.hooks.before_acquire.is_some() {
         return None;
     }
     loop {
-        match quick(source, caller) {
-            Quick::Lease(lease) => return Some(S::guard(lease)),
-            Quick::Unfit(held) => inner.run(inner.core.take_unfit(held, inner.now())),
+        if let Quick::Unfit(held) = found {
+            inner.run(inner.core.take_unfit(held, inner.now()));
+        }
+        found = match not_so_quick(source, caller) {
+            Quick::Lease(lease) => return Some(lease),
             Quick::None => return None,
+            found => found,
         }
     }
 }
 
-/// A connection, as wished.
-#[inline]
-pub(crate) async fn acquire<M: Manager, S: Source<M>>(source: S, wish: Wish) -> Result<M, S::Guard> {
-    let inner = &source.stem().inner;
-    inner.maintain();
-    let found = quick(source, wish.caller);
-    match found {
-        Quick::Lease(lease) if inner.hooks.before_acquire.is_none() => Ok(S::guard(lease)),
-        found => acquire_slowly(source, found, wish).await,
+/// What a caller asks for beyond a connection; a type of its own for the usual, so that a future need not carry it.
+pub(crate) trait Ask: Copy + Send + Unpin {
+    fn request(self) -> Request;
+}
+
+/// The pool's timeout, normal priority.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usual;
+
+impl Ask for Usual {
+    fn request(self) -> Request {
+        Request::new()
+    }
+}
+
+impl Ask for Request {
+    fn request(self) -> Request {
+        self
+    }
+}
+
+/// A connection, as asked for. Written by hand: the compiler would make room in it for all that the long way needs, and the
+/// short way would have to go around that.
+pub(crate) struct Get<'p, M: Manager, S: Source<M>, A> {
+    source: S,
+    ask: A,
+    caller: Caller,
+    slow: Option<Slow<'p, M, S>>,
+}
+
+type Slow<'p, M, S> = Pin<Box<dyn Future<Output = Result<M, <S as Source<M>>::Guard>> + Send + 'p>>;
+
+#[inline(always)]
+pub(crate) fn acquire<'p, M: Manager, S: Source<M> + 'p, A: Ask>(
+    source: S,
+    ask: A,
+    caller: Caller,
+) -> Get<'p, M, S, A> {
+    Get { source, ask, caller, slow: None }
+}
+
+impl<'p, M: Manager, S: Source<M> + Unpin + 'p, A: Ask> Future for Get<'p, M, S, A> {
+    type Output = Result<M, S::Guard>;
+
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.slow.is_none() {
+            match quick(self.source) {
+                Quick::Lease(lease) => return Poll::Ready(Ok(S::guard(lease))),
+                found => self.go_slowly(found),
+            }
+        }
+        self.poll_slowly(context)
+    }
+}
+
+impl<'p, M: Manager, S: Source<M> + 'p, A: Ask> Get<'p, M, S, A> {
+    #[cold]
+    fn go_slowly(&mut self, found: Quick<M, Lease<M, S::Hold>>) {
+        self.slow = Some(Box::pin(acquire_slowly(self.source, found, self.ask.request(), self.caller)));
+    }
+
+    #[inline(never)]
+    fn poll_slowly(&mut self, context: &mut Context<'_>) -> Poll<Result<M, S::Guard>> {
+        self.slow.as_mut().expect("made before").as_mut().poll(context)
     }
 }
 
 async fn acquire_slowly<M: Manager, S: Source<M>>(
     source: S,
-    found: Quick<M, Lease<M, S::Hold>>,
-    wish: Wish,
+    mut found: Quick<M, Lease<M, S::Hold>>,
+    request: Request,
+    caller: Caller,
 ) -> Result<M, S::Guard> {
-    let mut call = Call::new(source.stem(), wish);
+    if matches!(found, Quick::Odd) {
+        found = not_so_quick(source, caller);
+    }
+    let mut call = Call::new(&source.stems().inner, request, caller);
     let mut unfit = None;
     match found {
         Quick::Lease(lease) => {
@@ -111,14 +207,14 @@ async fn acquire_slowly<M: Manager, S: Source<M>>(
             call.again()?;
         }
         Quick::Unfit(held) => unfit = Some(held),
-        Quick::None => {}
+        Quick::None | Quick::Odd => {}
     }
     loop {
         let held = match call.ask(unfit.take())? {
             Asked::Held(held) => held,
             Asked::Wait(place) => call.accept(wait(place, call.deadline).await?)?,
         };
-        if let Some(lease) = lend(source, held, wish.caller) {
+        if let Some(lease) = lend(source, held, caller) {
             if let Some(lease) = prepare(lease, call.deadline).await {
                 return Ok(S::guard(lease));
             }
@@ -127,33 +223,48 @@ async fn acquire_slowly<M: Manager, S: Source<M>>(
     }
 }
 
-pub(crate) fn acquire_blocking<M: Manager, S: Source<M>>(source: S, wish: Wish) -> Result<M, S::Guard> {
-    let inner = &source.stem().inner;
-    inner.maintain();
-    let found = match quick(source, wish.caller) {
-        Quick::Lease(lease) if inner.hooks.before_acquire.is_none() => return Ok(S::guard(lease)),
-        found => found,
-    };
-    let mut call = Call::new(source.stem(), wish);
+#[inline(always)]
+pub(crate) fn acquire_blocking<M: Manager, S: Source<M>>(
+    source: S,
+    request: Request,
+    caller: Caller,
+) -> Result<M, S::Guard> {
+    match quick(source) {
+        Quick::Lease(lease) => Ok(S::guard(lease)),
+        found => acquire_blocking_slowly(source, found, request, caller).map(S::guard),
+    }
+}
+
+#[cold]
+fn acquire_blocking_slowly<M: Manager, S: Source<M>>(
+    source: S,
+    mut found: Quick<M, Lease<M, S::Hold>>,
+    request: Request,
+    caller: Caller,
+) -> Result<M, Lease<M, S::Hold>> {
+    if matches!(found, Quick::Odd) {
+        found = not_so_quick(source, caller);
+    }
+    let mut call = Call::new(&source.stems().inner, request, caller);
     let mut unfit = None;
     match found {
         Quick::Lease(lease) => {
             if let Some(lease) = prepare_blocking(source, lease, call.deadline) {
-                return Ok(S::guard(lease));
+                return Ok(lease);
             }
             call.again()?;
         }
         Quick::Unfit(held) => unfit = Some(held),
-        Quick::None => {}
+        Quick::None | Quick::Odd => {}
     }
     loop {
         let held = match call.ask(unfit.take())? {
             Asked::Held(held) => held,
             Asked::Wait(place) => call.accept(wait_blocking(place, call.deadline)?)?,
         };
-        let lent = lend(source, held, wish.caller);
+        let lent = lend(source, held, caller);
         if let Some(lease) = lent.and_then(|lease| prepare_blocking(source, lease, call.deadline)) {
-            return Ok(S::guard(lease));
+            return Ok(lease);
         }
         call.again()?;
     }
@@ -166,7 +277,8 @@ struct Call<'p, M: Manager> {
     deadline: Instant,
     /// The caller was served before, and its connection proved dead: its rank is the first.
     front: bool,
-    wish: Wish,
+    class: usize,
+    caller: Caller,
     /// Where the caller's own task or thread borrowed what it holds while it waits.
     holds: Option<Caller>,
 }
@@ -177,33 +289,28 @@ enum Asked<'p, M: Manager> {
 }
 
 impl<'p, M: Manager> Call<'p, M> {
-    fn new(stem: &'p Arc<Stem<M>>, wish: Wish) -> Self {
+    fn new(inner: &'p Arc<Inner<M>>, request: Request, caller: Caller) -> Self {
         let began = Instant::now();
-        Self {
-            inner: &stem.inner,
-            began,
-            deadline: after(began, wish.limit),
-            front: false,
-            wish,
-            holds: None,
-        }
+        let limit = request.timeout.unwrap_or(inner.config.acquire_timeout);
+        let class = request.priority as usize;
+        Self { inner, began, deadline: after(began, limit), front: false, class, caller, holds: None }
     }
 
     fn ask(&mut self, unfit: Option<Held<M>>) -> Result<M, Asked<'p, M>> {
         let inner = self.inner;
         let now = inner.now();
-        let rank = Rank { class: self.wish.priority as usize, front: self.front, since: now };
+        let rank = Rank { class: self.class, front: self.front, since: now };
         let (checkout, after) = inner.core.checkout(unfit, rank, now, Instant::now());
         let asked = match checkout {
             Checkout::Ready(held) => Ok(Asked::Held(held)),
             Checkout::Wait(ticket) => {
                 if !self.front {
-                    self.holds = inner.nested(self.wish.caller);
+                    self.holds = inner.nested(self.caller);
                 }
                 Ok(Asked::Wait(Place { inner, ticket: Some(ticket), began: self.began, holds: self.holds }))
             }
             Checkout::Failed(failure) => Err(failed(inner, failure)),
-            Checkout::Full(status) => Err(Error::QueueFull { status }),
+            Checkout::Full(status) => Err(Error::QueueFull { status: Box::new(status) }),
             Checkout::Closed => Err(Error::Closed),
         };
         inner.run(after);
@@ -215,9 +322,9 @@ impl<'p, M: Manager> Call<'p, M> {
             Delivery::Connection(held) => Ok(held),
             Delivery::Failed(failure) => Err(failed(self.inner, failure)),
             Delivery::Shed => {
-                let (waited, status) = (self.began.elapsed(), self.inner.core.stats().status);
+                let waited = self.began.elapsed();
                 self.inner.events.tell(&Event::Shed { waited });
-                Err(Error::Shed { waited, status })
+                Err(Error::Shed { waited, status: Box::new(self.inner.core.stats().status) })
             }
             Delivery::Closed => Err(Error::Closed),
         }
@@ -239,7 +346,7 @@ fn failed<M: Manager>(
     inner: &Arc<Inner<M>>,
     failure: crate::error::ConnectFailure<M::Error>,
 ) -> Error<M::Error> {
-    Error::Connect { failure, status: inner.core.stats().status }
+    Error::Connect { failure: Box::new(failure), status: Box::new(inner.core.stats().status) }
 }
 
 fn timed_out<M: Manager>(
@@ -261,7 +368,13 @@ fn timed_out<M: Manager>(
     } else {
         Step::Queue
     });
-    Error::Timeout { step, waited, status, last_connect_error: failure, holds }
+    Error::Timeout {
+        step,
+        waited,
+        status: Box::new(status),
+        last_connect_error: failure.map(Box::new),
+        holds,
+    }
 }
 
 /// A place in the queue; left on drop.
@@ -337,9 +450,9 @@ fn wait_blocking<M: Manager>(mut place: Place<'_, M>, deadline: Instant) -> Resu
 }
 
 /// Discards a connection on which the user's hook did not end well.
-struct Doubtful<M: Manager, H: std::ops::Deref<Target = Stem<M>>>(Option<Lease<M, H>>);
+struct Doubtful<M: Manager, H: Hold<M>>(Option<Lease<M, H>>);
 
-impl<M: Manager, H: std::ops::Deref<Target = Stem<M>>> Drop for Doubtful<M, H> {
+impl<M: Manager, H: Hold<M>> Drop for Doubtful<M, H> {
     fn drop(&mut self) {
         if let Some(lease) = self.0.take() {
             lease.discard();
@@ -348,10 +461,7 @@ impl<M: Manager, H: std::ops::Deref<Target = Stem<M>>> Drop for Doubtful<M, H> {
 }
 
 /// Runs the user's `before_acquire`, if there is one.
-async fn prepare<M: Manager, H: std::ops::Deref<Target = Stem<M>>>(
-    lease: Lease<M, H>,
-    deadline: Instant,
-) -> Option<Lease<M, H>> {
+async fn prepare<M: Manager, H: Hold<M>>(lease: Lease<M, H>, deadline: Instant) -> Option<Lease<M, H>> {
     let inner = Arc::clone(lease.inner());
     let Some(hook) = &inner.hooks.before_acquire else { return Some(lease) };
     let mut doubtful = Doubtful(Some(lease));
@@ -375,7 +485,7 @@ fn prepare_blocking<M: Manager, S: Source<M>>(
         return Some(lease);
     }
     let (send, receive) = std::sync::mpsc::channel();
-    let lease: Owned<M> = lease.rehold(Arc::clone(source.stem()));
+    let lease: Owned<M> = lease.rehold(Arc::clone(source.stems().of(home())));
     inner.rt.spawn(async move {
         // A caller who gave up lets the connection return.
         let _received = send.send(prepare(lease, deadline).await);

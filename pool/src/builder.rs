@@ -80,6 +80,9 @@ impl<M: Manager> PoolBuilder<M> {
     }
 
     /// A connection used this recently is lent without a check. Default: 500 ms. `Duration::MAX`: never check on borrow.
+    ///
+    /// With the system's clock the time of a return is that of the borrow if both are less than a second apart: a return
+    /// does not ask for the time unless maintenance has come round since. So the window may end up to a second early.
     pub fn validation_bypass(mut self, window: Duration) -> Self {
         self.config.validation_bypass = window;
         self
@@ -235,7 +238,7 @@ impl<M: Manager> PoolBuilder<M> {
     pub(crate) fn parts(self) -> Result<Parts<M>, BuildError> {
         self.config.validate()?;
         let Self { manager, config, clock, hooks, listener, handle } = self;
-        let time = clock.map_or_else(Time::system, Time::Custom);
+        let time = Time::new(clock);
         Ok(Parts { manager, config, time, hooks, listener, handle })
     }
 }

@@ -36,7 +36,8 @@ impl<M: Manager> Checking<M> {
 
 impl<M: Manager> Drop for Checking<M> {
     fn drop(&mut self) {
-        if let Some(Held::<M> { slot, entry }) = self.held.take() {
+        if let Some(held) = self.held.take() {
+            let (slot, entry) = held.apart();
             let inner = &self.inner;
             inner.events.tell(&Event::CheckFailed);
             let _contained = contain::call(|| drop(entry));
@@ -56,7 +57,7 @@ async fn check<M: Manager>(mut checking: Checking<M>, job: Job) {
     let passed = {
         let Checking { inner, held, overdue } = &mut checking;
         let (manager, hooks) = (&inner.manager, &inner.hooks);
-        let connection = &mut held.as_mut().expect("present until it passes").entry.connection;
+        let connection = &mut held.as_mut().expect("present until it passes").item.connection;
         let mut work = pin!(contain::future(async || match job {
             Job::Validate => manager.validate(connection).await,
             Job::Reset | Job::Release => {

@@ -95,38 +95,63 @@ pub(crate) fn ticks(duration: Duration) -> Ticks {
 }
 
 /// The pool's view of its clock. A moment is never 0.
-pub(crate) enum Time {
-    System(System),
-    Custom(Box<dyn Clock>),
+pub(crate) struct Time {
+    system: System,
+    /// Asked instead of the system's, if there is one.
+    custom: Option<Box<dyn Clock>>,
+    /// When maintenance last came round. What was lent later than that was lent just now, as far as ages matter: its return
+    /// need not ask what time it is. [`Ticks::MAX`] with a clock of the user's, and where a return has more to do anyway.
+    round: AtomicU64,
 }
 
 impl Time {
-    pub(crate) fn system() -> Self {
-        Self::System(System::new())
+    pub(crate) fn new(custom: Option<Box<dyn Clock>>) -> Self {
+        let round = if custom.is_some() { Ticks::MAX } else { 0 };
+        Self { system: System::new(), custom, round: AtomicU64::new(round) }
     }
 
-    #[inline]
+    pub(crate) fn is_custom(&self) -> bool {
+        self.custom.is_some()
+    }
+
     pub(crate) fn now(&self) -> Ticks {
-        match self {
-            Self::System(system) => system.now(),
-            Self::Custom(clock) => ticks(clock.now()).saturating_add(1),
+        match &self.custom {
+            None => self.system.now(),
+            Some(clock) => ticks(clock.now()).saturating_add(1),
         }
     }
 
-    /// Looks up how long the machine was suspended. Costs two system clocks; called once a period.
-    pub(crate) fn refresh(&self) {
-        if let Self::System(system) = self {
-            system.refresh();
+    /// As [`now`](Self::now), where it is known that the clock is not a custom one.
+    #[inline(always)]
+    pub(crate) fn plain_now(&self) -> Ticks {
+        self.system.now()
+    }
+
+    /// From now on everything [is past](Self::is_past).
+    pub(crate) fn always_ask(&self) {
+        self.round.store(Ticks::MAX, Ordering::Relaxed);
+    }
+
+    /// Whether maintenance has come round since then.
+    #[inline(always)]
+    pub(crate) fn is_past(&self, then: Ticks) -> bool {
+        self.round.load(Ordering::Relaxed) > then
+    }
+
+    /// Once a period: looks up how long the machine was suspended, which costs two system clocks, and notes the time.
+    pub(crate) fn come_round(&self) {
+        if self.custom.is_none() {
+            self.system.refresh();
+            if self.round.load(Ordering::Relaxed) != Ticks::MAX {
+                self.round.store(self.now(), Ordering::Relaxed);
+            }
         }
     }
 }
 
 impl fmt::Debug for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::System(_) => "System",
-            Self::Custom(_) => "Custom",
-        })
+        f.write_str(if self.is_custom() { "Custom" } else { "System" })
     }
 }
 
@@ -145,8 +170,8 @@ mod system {
     }
 
     fn nanos(time: Timespec) -> Ticks {
-        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-        seconds.saturating_mul(1_000_000_000) + u64::try_from(time.tv_nsec).unwrap_or(0)
+        // Since the start of the machine: not negative, and for 584 years not too large.
+        (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
     }
 
     impl System {
@@ -156,7 +181,7 @@ mod system {
             system
         }
 
-        #[inline]
+        #[inline(always)]
         pub(super) fn now(&self) -> Ticks {
             nanos(clock_gettime(ClockId::MonotonicCoarse)) + self.suspended.load(Ordering::Relaxed) + 1
         }
@@ -186,7 +211,7 @@ mod system {
             Self { origin: Instant::now() }
         }
 
-        #[inline]
+        #[inline(always)]
         pub(super) fn now(&self) -> Ticks {
             ticks(self.origin.elapsed()) + 1
         }
@@ -204,10 +229,10 @@ mod tests {
 
     #[test]
     fn system_time_goes_on() {
-        let time = Time::system();
+        let time = Time::new(None);
         let before = time.now();
         assert!(before > 0);
-        time.refresh();
+        time.come_round();
         let began = std::time::Instant::now();
         while time.now() == before {
             assert!(began.elapsed() < Duration::from_secs(5), "it stands still");

@@ -70,7 +70,7 @@ impl<E: fmt::Display> fmt::Display for ConnectFailure<E> {
     }
 }
 
-/// Why there is no connection.
+/// Why there is no connection. Small, so that what [`get`](crate::Pool::get) returns is: the larger parts are boxed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error<E> {
@@ -81,9 +81,9 @@ pub enum Error<E> {
         /// How long the caller waited.
         waited: Duration,
         /// What the pool looked like at the end.
-        status: Status,
+        status: Box<Status>,
         /// The last attempt to open a connection, if it failed.
-        last_connect_error: Option<ConnectFailure<E>>,
+        last_connect_error: Option<Box<ConnectFailure<E>>>,
         /// Where the very task or thread that waited had borrowed a connection that it held all the while; looked for only
         /// if [`warn_nested`](crate::PoolBuilder::warn_nested) is on.
         holds: Option<&'static Location<'static>>,
@@ -92,14 +92,14 @@ pub enum Error<E> {
     /// at once, without waiting for the timeout.
     Connect {
         /// The last attempt.
-        failure: ConnectFailure<E>,
+        failure: Box<ConnectFailure<E>>,
         /// What the pool looked like.
-        status: Status,
+        status: Box<Status>,
     },
     /// As many callers wait as [`max_waiters`](crate::PoolBuilder::max_waiters) allows.
     QueueFull {
         /// What the pool looked like.
-        status: Status,
+        status: Box<Status>,
     },
     /// Turned away after a wait: the queue stands, and others are served before they are too late. See
     /// [`shed`](crate::PoolBuilder::shed).
@@ -107,7 +107,7 @@ pub enum Error<E> {
         /// How long the caller waited.
         waited: Duration,
         /// What the pool looked like.
-        status: Status,
+        status: Box<Status>,
     },
     /// The pool was closed.
     Closed,
@@ -130,7 +130,7 @@ impl<E> Error<E> {
     #[must_use]
     pub fn connect_failure(&self) -> Option<&ConnectFailure<E>> {
         match self {
-            Self::Timeout { last_connect_error, .. } => last_connect_error.as_ref(),
+            Self::Timeout { last_connect_error, .. } => last_connect_error.as_deref(),
             Self::Connect { failure, .. } => Some(failure),
             Self::QueueFull { .. } | Self::Shed { .. } | Self::Closed => None,
         }

@@ -6,25 +6,45 @@ use std::sync::Arc;
 
 use crate::contain;
 use crate::core::Was;
-use crate::inner::{Held, Inner, Job, Stem};
+use crate::inner::{Held, Inner, Job, Stem, Stems};
 use crate::manager::{Manager, Verdict};
+use crate::shelf::home;
 use crate::watch::Caller;
 
-/// Whom a borrow is for: which guard it ends in, and how that holds on to the pool.
-pub(crate) trait Source<M: Manager>: Copy + Send {
-    type Hold: Deref<Target = Stem<M>> + Send;
-    type Guard;
+/// How a borrow holds on to its pool.
+pub(crate) trait Hold<M: Manager>: Send {
+    fn inner(&self) -> &Arc<Inner<M>>;
+}
 
-    fn stem(&self) -> &Arc<Stem<M>>;
+impl<M: Manager> Hold<M> for Arc<Stem<M>> {
+    #[inline(always)]
+    fn inner(&self) -> &Arc<Inner<M>> {
+        &self.inner
+    }
+}
+
+impl<M: Manager> Hold<M> for &Arc<Inner<M>> {
+    #[inline(always)]
+    fn inner(&self) -> &Arc<Inner<M>> {
+        self
+    }
+}
+
+/// Whom a borrow is for: which guard it ends in, and how that holds on to the pool.
+pub(crate) trait Source<M: Manager>: Copy + Send + Unpin {
+    type Hold: Hold<M>;
+    type Guard: Send;
+
+    fn stems(&self) -> &Stems<M>;
     fn hold(self) -> Self::Hold;
     fn guard(lease: Lease<M, Self::Hold>) -> Self::Guard;
 }
 
 /// Ends in a [`Guard`].
-pub(crate) struct Owning<'p, M: Manager>(pub(crate) &'p Arc<Stem<M>>);
+pub(crate) struct Owning<'p, M: Manager>(pub(crate) &'p Stems<M>);
 
 /// Ends in a [`GuardRef`].
-pub(crate) struct Borrowing<'p, M: Manager>(pub(crate) &'p Arc<Stem<M>>);
+pub(crate) struct Borrowing<'p, M: Manager>(pub(crate) &'p Stems<M>);
 
 impl<M: Manager> Clone for Owning<'_, M> {
     fn clone(&self) -> Self {
@@ -46,132 +66,169 @@ impl<M: Manager> Source<M> for Owning<'_, M> {
     type Hold = Arc<Stem<M>>;
     type Guard = Guard<M>;
 
-    #[inline]
-    fn stem(&self) -> &Arc<Stem<M>> {
+    #[inline(always)]
+    fn stems(&self) -> &Stems<M> {
         self.0
     }
 
-    #[inline]
+    #[inline(always)]
     fn hold(self) -> Self::Hold {
-        Arc::clone(self.0)
+        Arc::clone(self.0.of(home()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn guard(lease: Lease<M, Self::Hold>) -> Guard<M> {
         Guard { lease }
     }
 }
 
 impl<'p, M: Manager> Source<M> for Borrowing<'p, M> {
-    type Hold = &'p Stem<M>;
+    type Hold = &'p Arc<Inner<M>>;
     type Guard = GuardRef<'p, M>;
 
-    #[inline]
-    fn stem(&self) -> &Arc<Stem<M>> {
+    #[inline(always)]
+    fn stems(&self) -> &Stems<M> {
         self.0
     }
 
-    #[inline]
+    #[inline(always)]
     fn hold(self) -> Self::Hold {
-        self.0
+        &self.0.inner
     }
 
-    #[inline]
+    #[inline(always)]
     fn guard(lease: Lease<M, Self::Hold>) -> GuardRef<'p, M> {
         GuardRef { lease }
     }
 }
 
 /// What both guards are made of: a connection that goes back when this is dropped.
-pub(crate) struct Lease<M: Manager, H: Deref<Target = Stem<M>>> {
+pub(crate) struct Lease<M: Manager, H: Hold<M>> {
     held: Option<Held<M>>,
-    stem: H,
+    hold: H,
 }
 
 /// An owned lease, which may go anywhere.
 pub(crate) type Owned<M> = Lease<M, Arc<Stem<M>>>;
 
-impl<M: Manager, H: Deref<Target = Stem<M>>> Lease<M, H> {
-    #[inline]
-    pub(crate) fn new(stem: H, mut held: Held<M>, caller: Caller) -> Self {
-        if let Some(watch) = &stem.inner.watch {
-            held.entry.borrow = Some(watch.lent(caller));
+impl<M: Manager, H: Hold<M>> Lease<M, H> {
+    /// A lease that nobody watches.
+    #[inline(always)]
+    pub(crate) fn plain(hold: H, held: Held<M>) -> Self {
+        Self { held: Some(held), hold }
+    }
+
+    pub(crate) fn new(hold: H, mut held: Held<M>, caller: Caller) -> Self {
+        if let Some(watch) = &hold.inner().watch {
+            held.item.borrow = Some(watch.lent(caller));
         }
-        Self { held: Some(held), stem }
+        Self::plain(hold, held)
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner<M>> {
-        &self.stem.inner
+        self.hold.inner()
     }
 
     /// The same borrow, with another hold on the pool.
-    pub(crate) fn rehold<J: Deref<Target = Stem<M>>>(mut self, stem: J) -> Lease<M, J> {
-        Lease { held: self.held.take(), stem }
+    pub(crate) fn rehold<J: Hold<M>>(mut self, hold: J) -> Lease<M, J> {
+        Lease { held: self.held.take(), hold }
     }
 
     /// Ends the borrow.
-    #[inline]
     fn take(&mut self) -> Option<Held<M>> {
         let mut held = self.held.take()?;
-        if let Some(watch) = &self.stem.inner.watch {
-            if let Some(borrow) = held.entry.borrow.take() {
-                self.stem.inner.timings.hold(watch.returned(borrow));
-            }
-        }
+        no_more_watched(self.inner(), &mut held);
         Some(held)
     }
 
     fn detach(mut self) -> M::Connection {
-        let Some(Held::<M> { slot, entry }) = self.take() else {
-            unreachable!("present until the guard ends")
-        };
-        let inner = &self.stem.inner;
+        let Some(held) = self.take() else { unreachable!("present until the guard ends") };
+        let (slot, entry) = held.apart();
+        let inner = self.inner();
         inner.run(inner.core.gone(slot, Was::Detached, inner.now()));
         entry.connection
     }
 
     pub(crate) fn discard(mut self) {
         if let Some(held) = self.take() {
-            self.stem.inner.end(held, Was::Broken);
+            self.inner().end(held, Was::Broken);
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn connection(&self) -> &M::Connection {
-        &self.held.as_ref().expect("present until the guard ends").entry.connection
+        &self.held.as_ref().expect("present until the guard ends").item.connection
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn connection_mut(&mut self) -> &mut M::Connection {
-        &mut self.held.as_mut().expect("present until the guard ends").entry.connection
+        &mut self.held.as_mut().expect("present until the guard ends").item.connection
     }
 }
 
-impl<M: Manager, H: Deref<Target = Stem<M>>> Drop for Lease<M, H> {
-    #[inline]
+impl<M: Manager, H: Hold<M>> Drop for Lease<M, H> {
+    #[inline(always)]
     fn drop(&mut self) {
-        let Some(mut held) = self.take() else { return };
-        let inner = &self.stem.inner;
+        let Some(mut held) = self.held.take() else { return };
+        let inner = self.hold.inner();
         if std::thread::panicking() {
-            inner.end(held, Was::Broken);
+            abandon(inner, held);
             return;
         }
-        let connection = &mut held.entry.connection;
-        let verdict = contain::call(|| inner.manager.on_return(connection)).unwrap_or(Verdict::Discard);
-        if verdict == Verdict::Keep && inner.hooks.after_release.is_none() {
-            let now = inner.now();
-            if let Err(held) = inner.core.put_back(held, now) {
-                inner.run(inner.core.give_back(held, now));
+        let connection = &mut held.item.connection;
+        match contain::call(|| inner.manager.on_return(connection)) {
+            Ok(Verdict::Keep) => {
+                if inner.time.is_past(held.item.dates.used) {
+                    come_back(inner, held);
+                } else if let Err(held) = inner.core.put_back(held) {
+                    give_back(inner, held);
+                }
             }
-        } else {
-            set_aside(inner, held, verdict);
+            verdict => set_aside(inner, held, verdict.unwrap_or(Verdict::Discard)),
         }
     }
+}
+
+fn no_more_watched<M: Manager>(inner: &Arc<Inner<M>>, held: &mut Held<M>) {
+    if let Some(watch) = &inner.watch {
+        if let Some(borrow) = held.item.borrow.take() {
+            inner.timings.hold(watch.returned(borrow));
+        }
+    }
+}
+
+/// It may be in the middle of something.
+#[cold]
+fn abandon<M: Manager>(inner: &Arc<Inner<M>>, mut held: Held<M>) {
+    no_more_watched(inner, &mut held);
+    inner.end(held, Was::Broken);
+}
+
+/// A connection that is to be kept, but not at once: it was not lent just now, somebody watches, or a hook is in the way.
+#[cold]
+fn come_back<M: Manager>(inner: &Arc<Inner<M>>, mut held: Held<M>) {
+    if inner.hooks.after_release.is_some() {
+        set_aside(inner, held, Verdict::Keep);
+        return;
+    }
+    no_more_watched(inner, &mut held);
+    let dates = &mut held.item.dates;
+    dates.used = inner.now();
+    let back = if dates.used < dates.expires { inner.core.put_back(held) } else { Err(held) };
+    if let Err(held) = back {
+        give_back(inner, held);
+    }
+}
+
+/// Somebody waits for it, or it is not to be lent again.
+fn give_back<M: Manager>(inner: &Arc<Inner<M>>, held: Held<M>) {
+    inner.run(inner.core.give_back(held, inner.now()));
 }
 
 /// What is not simply kept.
 #[cold]
-fn set_aside<M: Manager>(inner: &Arc<Inner<M>>, held: Held<M>, verdict: Verdict) {
+fn set_aside<M: Manager>(inner: &Arc<Inner<M>>, mut held: Held<M>, verdict: Verdict) {
+    no_more_watched(inner, &mut held);
     match verdict {
         Verdict::Keep => {
             inner.core.start_reset();
@@ -236,7 +293,7 @@ where
 
 /// As [`Guard`], but it borrows the pool: two atomic operations less a borrow. From [`Pool::get_ref`](crate::Pool::get_ref).
 pub struct GuardRef<'p, M: Manager> {
-    lease: Lease<M, &'p Stem<M>>,
+    lease: Lease<M, &'p Arc<Inner<M>>>,
 }
 
 impl<M: Manager> GuardRef<'_, M> {

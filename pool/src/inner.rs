@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
@@ -15,7 +15,7 @@ use crate::event::{Event, Events};
 use crate::hooks::Hooks;
 use crate::manager::Manager;
 use crate::rt::{Rt, timeout};
-use crate::shelf::Slot;
+use crate::shelf::{MOST_STACKS, Slot};
 use crate::stats::Stats;
 use crate::timings::Recorders;
 use crate::watch::{Caller, Watch};
@@ -48,8 +48,7 @@ pub(crate) struct Duties<M: Manager> {
 pub(crate) struct Inner<M: Manager> {
     pub(crate) core: Core<M>,
     pub(crate) time: Time,
-    /// Whether the maintenance task runs.
-    pub(crate) maintained: AtomicBool,
+    pub(crate) ways: Ways,
     pub(crate) manager: Arc<M>,
     pub(crate) hooks: Arc<Hooks<M::Connection, M::Error>>,
     pub(crate) watch: Option<Watch>,
@@ -66,14 +65,70 @@ pub(crate) struct Inner<M: Manager> {
     pub(crate) duties: Duties<M>,
 }
 
+/// What keeps a borrow from going the shortest way, in one word that is read once.
+#[derive(Debug)]
+pub(crate) struct Ways(AtomicU8);
+
+impl Ways {
+    /// The maintenance task runs.
+    const MAINTAINED: u8 = 1;
+    const BEFORE_ACQUIRE: u8 = 2;
+    const WATCHED: u8 = 4;
+    const CUSTOM_CLOCK: u8 = 8;
+
+    pub(crate) fn new<C, E>(hooks: &Hooks<C, E>, watched: bool, custom_clock: bool) -> Self {
+        let bit = |on: bool, bit: u8| if on { bit } else { 0 };
+        let ways = bit(hooks.before_acquire.is_some(), Self::BEFORE_ACQUIRE)
+            | bit(watched, Self::WATCHED)
+            | bit(custom_clock, Self::CUSTOM_CLOCK);
+        Self(AtomicU8::new(ways))
+    }
+
+    /// Maintenance runs, nobody watches, the clock is the system's, and no hook is in the way.
+    #[inline(always)]
+    pub(crate) fn lend_plainly(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::MAINTAINED
+    }
+
+    /// True for one caller while maintenance does not run: who is to start it.
+    fn start(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & Self::MAINTAINED == 0
+            && self.0.fetch_or(Self::MAINTAINED, Ordering::AcqRel) & Self::MAINTAINED == 0
+    }
+
+    /// Maintenance does not run any more.
+    pub(crate) fn stop(&self) {
+        self.0.fetch_and(!Self::MAINTAINED, Ordering::Release);
+    }
+}
+
 /// A handle on the pool that guards hold: one for each home stack, so that threads do not meet on one reference count.
 #[repr(align(128))]
 pub(crate) struct Stem<M: Manager> {
     pub(crate) inner: Arc<Inner<M>>,
 }
 
+/// All the stems of a pool; the same ones again and again if there are fewer than numbers.
+pub(crate) struct Stems<M: Manager> {
+    each: [Arc<Stem<M>>; MOST_STACKS],
+    pub(crate) inner: Arc<Inner<M>>,
+}
+
+impl<M: Manager> Stems<M> {
+    pub(crate) fn new(inner: Arc<Inner<M>>, stacks: usize) -> Self {
+        let stems: Vec<_> = (0..stacks).map(|_| Arc::new(Stem { inner: Arc::clone(&inner) })).collect();
+        Self { each: std::array::from_fn(|number| Arc::clone(&stems[number % stacks])), inner }
+    }
+
+    /// The stem of a thread's home.
+    #[inline(always)]
+    pub(crate) fn of(&self, home: usize) -> &Arc<Stem<M>> {
+        &self.each[home % MOST_STACKS]
+    }
+}
+
 impl<M: Manager> Inner<M> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn now(&self) -> Ticks {
         self.time.now()
     }
@@ -134,7 +189,7 @@ impl<M: Manager> Inner<M> {
 
     /// Drops a connection that was in use, and then gives up its slot.
     pub(crate) fn end(self: &Arc<Self>, held: Held<M>, was: Was) {
-        let Held::<M> { slot, entry } = held;
+        let (slot, entry) = held.apart();
         self.events.tell(&Event::Discarded);
         let _contained = contain::call(|| drop(entry));
         self.run(self.core.gone(slot, was, self.now()));
@@ -142,8 +197,8 @@ impl<M: Manager> Inner<M> {
 
     /// Closes a connection that is counted as closing: at once if that takes one step, in the background otherwise.
     fn retire(self: &Arc<Self>, held: Held<M>) {
-        let Held::<M> { slot, entry } = held;
-        let Entry { connection, .. } = *entry;
+        let (slot, entry) = held.apart();
+        let Entry { connection, .. } = entry;
         let closing = Closing { inner: Arc::clone(self), slot: Some(slot) };
         let manager = Arc::clone(&self.manager);
         let mut work: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
@@ -169,9 +224,8 @@ impl<M: Manager> Inner<M> {
     }
 
     /// Starts the maintenance task if it does not run; it ends with its runtime, or with the pool.
-    #[inline]
     pub(crate) fn maintain(self: &Arc<Self>) {
-        if !self.maintained.load(Ordering::Relaxed) && !self.maintained.swap(true, Ordering::AcqRel) {
+        if self.ways.start() {
             (self.duties.maintain)(self);
         }
     }

@@ -18,7 +18,7 @@ struct Shift<M: Manager>(Weak<Inner<M>>);
 impl<M: Manager> Drop for Shift<M> {
     fn drop(&mut self) {
         if let Some(inner) = self.0.upgrade() {
-            inner.maintained.store(false, Ordering::Release);
+            inner.ways.stop();
         }
     }
 }
@@ -42,7 +42,7 @@ async fn maintain<M: Manager>(shift: Shift<M>) {
             inner.timings.meters.publish(&inner.stats());
             return;
         }
-        inner.time.refresh();
+        inner.time.come_round();
         inner.run(inner.core.sweep(inner.now()));
         for borrow in inner.watch.as_ref().map(Watch::overdue).unwrap_or_default() {
             inner.leaks_found.fetch_add(1, Ordering::Relaxed);

@@ -9,20 +9,21 @@ use loom::thread;
 use tokio::time::Instant;
 
 use crate::core::{Attempt, Borrow, Checkout, Core, Delivery, Held, Limits};
-use crate::shelf::{Miss, Shelf};
+use crate::shelf::{Miss, Placed, Shelf};
 use crate::waiters::{Rank, Ticket, Waiter};
 
 fn shelf(items: u32, stacks: usize) -> Arc<Shelf<u32>> {
     let shelf = Shelf::new(2, stacks);
     for item in 0..items {
         let slot = shelf.mint();
-        shelf.put(slot, item).unwrap();
+        assert!(shelf.put(Placed::new(slot, item)).is_ok());
     }
     Arc::new(shelf)
 }
 
 fn rest(shelf: &Shelf<u32>) -> Vec<u32> {
-    let mut rest: Vec<u32> = std::iter::from_fn(|| shelf.take_locked().map(|(_, _, item)| item)).collect();
+    let mut rest: Vec<u32> =
+        std::iter::from_fn(|| shelf.take_locked().map(|(_, placed)| placed.item)).collect();
     rest.sort_unstable();
     rest
 }
@@ -34,16 +35,16 @@ fn models_takers_never_share_an_item() {
         let other = {
             let shelf = Arc::clone(&shelf);
             thread::spawn(move || {
-                if let Ok((slot, item)) = shelf.take() {
-                    shelf.put(slot, item).unwrap();
+                if let Ok(placed) = shelf.take() {
+                    assert!(shelf.put(placed).is_ok());
                 }
             })
         };
         // Both off, and back the other way round: the word's top is the same again, its tag is not.
         let first = shelf.take();
         let second = shelf.take();
-        for (slot, item) in [first, second].into_iter().flatten() {
-            shelf.put(slot, item).unwrap();
+        for placed in [first, second].into_iter().flatten() {
+            assert!(shelf.put(placed).is_ok());
         }
         other.join().unwrap();
         assert_eq!(rest(&shelf), [0, 1]);
@@ -54,13 +55,13 @@ fn models_takers_never_share_an_item() {
 fn models_a_blocked_shelf_loses_nothing() {
     loom::model(|| {
         let shelf = shelf(1, 2);
-        let Ok((slot, item)) = shelf.take() else { panic!("it is there") };
+        let Ok(placed) = shelf.take() else { panic!("it is there") };
         let returner = {
             let shelf = Arc::clone(&shelf);
-            thread::spawn(move || shelf.put(slot, item).err().map(|(_, item)| item))
+            thread::spawn(move || shelf.put(placed).err().map(|placed| placed.item))
         };
         shelf.block();
-        let found = shelf.take_locked().map(|(_, _, item)| item);
+        let found = shelf.take_locked().map(|(_, placed)| placed.item);
         assert!(matches!(shelf.take(), Err(Miss::Blocked)));
         let refused = returner.join().unwrap();
         assert!(
@@ -85,7 +86,7 @@ fn lent_with(barging: u64) -> (Arc<Pool>, Held<u32>) {
         min_idle: 0,
         max_opening: 1,
         max_waiters: usize::MAX,
-        bypass: u64::MAX,
+        bypass: u64::MAX / 2,
         idle_timeout: u64::MAX,
         lifetime: u64::MAX,
         keepalive: u64::MAX,
@@ -112,7 +113,7 @@ fn delivered(core: &Pool, ticket: Ticket) -> Option<Held<u32>> {
 
 /// Returns a connection, as a guard does. The connection, if it was to be ended.
 fn give_back(core: &Pool, held: Held<u32>) -> usize {
-    match core.put_back(held, NOW) {
+    match core.put_back(held) {
         Ok(()) => 0,
         Err(held) => core.give_back(held, NOW).into_parts().1.map_or(0, |rest| rest.dead.len()),
     }
@@ -120,7 +121,7 @@ fn give_back(core: &Pool, held: Held<u32>) -> usize {
 
 /// Asks, as a caller does.
 fn ask(core: &Pool) -> Result<Held<u32>, Checkout<u32, std::fmt::Error>> {
-    if let Borrow::Fit(held) = core.borrow(NOW) {
+    if let Borrow::Fit(held) = core.borrow(|| NOW) {
         return Ok(held);
     }
     match core.checkout(None, Rank::default(), NOW, Instant::now()).0 {
@@ -141,7 +142,7 @@ fn models_a_return_finds_the_waiter() {
         let asked = ask(&core);
         assert_eq!(returner.join().unwrap(), 0);
         match asked {
-            Ok(held) => assert_eq!(held.entry.connection, 7),
+            Ok(held) => assert_eq!(held.item.connection, 7),
             Err(Checkout::Wait(ticket)) => assert!(delivered(&core, ticket).is_some(), "forgotten"),
             Err(_) => panic!("neither served nor waiting"),
         }
@@ -169,7 +170,7 @@ fn models_a_waiter_that_leaves_passes_it_on() {
         leaver.join().unwrap();
         returner.join().unwrap();
         match asked {
-            Ok(held) => assert_eq!(held.entry.connection, 7),
+            Ok(held) => assert_eq!(held.item.connection, 7),
             Err(Checkout::Wait(ticket)) => assert!(delivered(&core, ticket).is_some(), "forgotten"),
             Err(_) => panic!("neither served nor waiting"),
         }
@@ -198,7 +199,7 @@ fn models_the_nudged_find_it_or_pass_it_on() {
         leaver.join().unwrap();
         returner.join().unwrap();
         match asked {
-            Ok(held) => assert_eq!(held.entry.connection, 7),
+            Ok(held) => assert_eq!(held.item.connection, 7),
             Err(Checkout::Wait(ticket)) => assert!(delivered(&core, ticket).is_some(), "forgotten"),
             Err(_) => panic!("neither served nor waiting"),
         }
@@ -232,6 +233,6 @@ fn models_nothing_from_before_a_reset_is_lent() {
         };
         drop(core.reset(NOW));
         returner.join().unwrap();
-        assert!(!matches!(core.borrow(NOW), Borrow::Fit(_)), "lent after the reset");
+        assert!(!matches!(core.borrow(|| NOW), Borrow::Fit(_)), "lent after the reset");
     });
 }

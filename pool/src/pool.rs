@@ -5,26 +5,27 @@ use std::num::NonZero;
 use std::panic::Location;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::acquire::{Wish, acquire, acquire_blocking, try_acquire};
+use crate::acquire::{Usual, acquire, acquire_blocking, try_acquire};
 use crate::builder::{Parts, PoolBuilder};
 use crate::config::Config;
 use crate::error::{BuildError, Error, StartError};
 use crate::event::Events;
 use crate::guard::{Borrowing, Guard, GuardRef, Owning};
-use crate::inner::{Core, Duties, Inner, Stem};
+use crate::inner::{Core, Duties, Inner, Stems, Ways};
 use crate::manager::Manager;
 use crate::meters::Meters;
 use crate::request::Request;
 use crate::rt::{Rt, after};
+use crate::shelf::MOST_STACKS;
 use crate::stats::Stats;
 use crate::timings::{Recorders, Timings};
-use crate::watch::{Borrow, Caller, Watch};
+use crate::watch::{Borrow, Watch};
 use crate::{checker, contain, maintenance, opener};
 
 /// A pool of connections.
@@ -36,14 +37,12 @@ pub struct Pool<M: Manager> {
 }
 
 /// What all clones of a `Pool` share; guards and background tasks do not hold it.
-struct Handles<M: Manager> {
-    stems: Box<[Arc<Stem<M>>]>,
-    inner: Arc<Inner<M>>,
-}
+struct Handles<M: Manager>(Stems<M>);
 
 impl<M: Manager> Drop for Handles<M> {
     fn drop(&mut self) {
-        self.inner.run(self.inner.core.close(self.inner.now()));
+        let inner = &self.0.inner;
+        inner.run(inner.core.close(inner.now()));
     }
 }
 
@@ -68,16 +67,12 @@ impl<M: Manager> PoolBuilder<M> {
         async move {
             let pool = self.build()?;
             pool.warm_up();
-            let wish = pool.wish(Request::new(), caller);
-            let first = acquire(Owning(pool.stem()), wish).await;
+            let first = acquire(Owning(pool.stems()), Usual, caller).await;
             drop(first.map_err(StartError::Connect)?);
             Ok(pool)
         }
     }
 }
-
-/// The most stacks of idle connections: more would make those who start to wait block more of them.
-const MOST_STACKS: usize = 8;
 
 impl<M: Manager> Clone for Pool<M> {
     fn clone(&self) -> Self {
@@ -97,13 +92,18 @@ impl<M: Manager> Pool<M> {
             (config.backoff_first, config.backoff_most),
             config.limits(),
         );
+        let watch = Watch::new(&config);
+        let ways = Ways::new(&hooks, watch.is_some(), time.is_custom());
+        if watch.is_some() || hooks.after_release.is_some() {
+            time.always_ask();
+        }
         let inner = Arc::new(Inner {
             core,
             time,
-            maintained: AtomicBool::new(false),
+            ways,
             manager: Arc::new(manager),
             hooks: Arc::new(hooks),
-            watch: Watch::new(&config),
+            watch,
             leaks_found: AtomicU64::new(0),
             nested_found: AtomicU64::new(0),
             timings: Recorders::new(Meters::new(config.name.as_deref())),
@@ -114,28 +114,21 @@ impl<M: Manager> Pool<M> {
             hurry: Arc::new(Notify::new()),
             duties: Duties { open: opener::start, check: checker::start, maintain: maintenance::start },
         });
-        let stems = (0..stacks).map(|_| Arc::new(Stem { inner: Arc::clone(&inner) })).collect();
-        Self { handles: Arc::new(Handles { stems, inner }) }
+        Self { handles: Arc::new(Handles(Stems::new(inner, stacks))) }
+    }
+
+    #[inline(always)]
+    fn stems(&self) -> &Stems<M> {
+        &self.handles.0
     }
 
     fn inner(&self) -> &Arc<Inner<M>> {
-        &self.handles.inner
-    }
-
-    #[inline]
-    fn stem(&self) -> &Arc<Stem<M>> {
-        &self.handles.stems[self.handles.inner.core.home()]
+        &self.stems().inner
     }
 
     /// Starts the configuration of a pool.
     pub fn builder(manager: M) -> PoolBuilder<M> {
         PoolBuilder::new(manager)
-    }
-
-    #[inline]
-    fn wish(&self, request: Request, caller: Caller) -> Wish {
-        let limit = request.timeout.unwrap_or(self.handles.inner.config.acquire_timeout);
-        Wish { limit, priority: request.priority, caller }
     }
 
     /// Borrows a connection; waits for one if need be, first come first served.
@@ -149,8 +142,9 @@ impl<M: Manager> Pool<M> {
     /// The future may be dropped at any time: nobody behind in the queue is held up, and no connection is lost but one
     /// whose check was interrupted.
     #[track_caller]
+    #[inline]
     pub fn get(&self) -> impl Future<Output = Result<Guard<M>, Error<M::Error>>> + Send + use<'_, M> {
-        self.get_with(Request::new())
+        acquire(Owning(self.stems()), Usual, Location::caller())
     }
 
     /// As [`get`](Self::get), with a timeout of its own. `Duration::ZERO` takes only what needs no waiting.
@@ -161,6 +155,7 @@ impl<M: Manager> Pool<M> {
     /// # Cancellation
     /// As [`get`](Self::get).
     #[track_caller]
+    #[inline]
     pub fn get_timeout(
         &self,
         timeout: Duration,
@@ -181,8 +176,7 @@ impl<M: Manager> Pool<M> {
         &self,
         request: Request,
     ) -> impl Future<Output = Result<Guard<M>, Error<M::Error>>> + Send + use<'_, M> {
-        let wish = self.wish(request, Location::caller());
-        acquire(Owning(self.stem()), wish)
+        acquire(Owning(self.stems()), request, Location::caller())
     }
 
     /// As [`get`](Self::get), with a guard that borrows the pool: a little cheaper, and bound to this handle.
@@ -197,22 +191,23 @@ impl<M: Manager> Pool<M> {
     pub fn get_ref<'p>(
         &'p self,
     ) -> impl Future<Output = Result<GuardRef<'p, M>, Error<M::Error>>> + Send + use<'p, M> {
-        let wish = self.wish(Request::new(), Location::caller());
-        acquire(Borrowing(self.stem()), wish)
+        acquire(Borrowing(self.stems()), Usual, Location::caller())
     }
 
     /// A connection that is idle, used recently enough to need no check, and for which nobody waits.
     #[must_use]
     #[track_caller]
+    #[inline]
     pub fn try_get(&self) -> Option<Guard<M>> {
-        try_acquire(Owning(self.stem()), Location::caller())
+        try_acquire(Owning(self.stems()), Location::caller())
     }
 
     /// As [`try_get`](Self::try_get), with a guard that borrows the pool.
     #[must_use]
     #[track_caller]
+    #[inline]
     pub fn try_get_ref(&self) -> Option<GuardRef<'_, M>> {
-        try_acquire(Borrowing(self.stem()), Location::caller())
+        try_acquire(Borrowing(self.stems()), Location::caller())
     }
 
     /// As [`get`](Self::get), for a thread outside of any runtime; it shares the queue with async callers.
@@ -222,6 +217,7 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     /// As [`get`](Self::get).
     #[track_caller]
+    #[inline]
     pub fn get_blocking(&self) -> Result<Guard<M>, Error<M::Error>> {
         self.get_blocking_with(Request::new())
     }
@@ -231,6 +227,7 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     /// As [`get`](Self::get).
     #[track_caller]
+    #[inline]
     pub fn get_blocking_timeout(&self, timeout: Duration) -> Result<Guard<M>, Error<M::Error>> {
         self.get_blocking_with(Request::new().timeout(timeout))
     }
@@ -240,9 +237,9 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     /// As [`get`](Self::get).
     #[track_caller]
+    #[inline]
     pub fn get_blocking_with(&self, request: Request) -> Result<Guard<M>, Error<M::Error>> {
-        let wish = self.wish(request, Location::caller());
-        acquire_blocking(Owning(self.stem()), wish)
+        acquire_blocking(Owning(self.stems()), request, Location::caller())
     }
 
     /// What the pool holds, and what happened so far.
@@ -300,7 +297,7 @@ impl<M: Manager> Pool<M> {
         let mut ended = 0;
         // The last taken goes back first, so that the hot end stays hot.
         for mut held in idle.into_iter().rev() {
-            let kept = contain::call(|| keep(&mut held.entry.connection)).unwrap_or(false);
+            let kept = contain::call(|| keep(&mut held.item.connection)).unwrap_or(false);
             ended += usize::from(!kept);
             inner.run(inner.core.looked_at(held, kept, inner.now()));
         }

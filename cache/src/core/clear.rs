@@ -75,7 +75,7 @@ impl<K, V, S> Core<K, V, S> {
             let Some(gone) = locked.next_cleared() else { break };
             entries += 1;
             weight += u64::from(gone.weight);
-            self.note_cleared(removed, gone);
+            self.note_cleared(locked, removed, gone);
         }
         if entries > 0 {
             self.waiting.sub(entries, weight);
@@ -84,8 +84,9 @@ impl<K, V, S> Core<K, V, S> {
         !locked.has_cleared()
     }
 
-    fn note_cleared(&self, removed: &mut Removed, gone: Gone) {
-        self.note(removed, gone.id, if gone.expired { RemovalCause::Expired } else { RemovalCause::Cleared });
+    fn note_cleared(&self, locked: &Locked<'_, K, V>, removed: &mut Removed, gone: Gone) {
+        let cause = if gone.expired { RemovalCause::Expired } else { RemovalCause::Cleared };
+        self.note(locked, removed, gone.id, cause);
     }
 
     /// Takes out one entry that was cleared, for its room: before anybody who lives is evicted.
@@ -99,7 +100,7 @@ impl<K, V, S> Core<K, V, S> {
         let Some(gone) = locked.next_cleared() else { return false };
         self.waiting.sub(1, u64::from(gone.weight));
         credit.amount += u64::from(gone.weight);
-        self.note_cleared(removed, gone);
+        self.note_cleared(locked, removed, gone);
         true
     }
 

@@ -95,7 +95,7 @@ where
                         Change::Put(..) => RemovalCause::Replaced,
                         Change::Remove => RemovalCause::Explicit,
                     };
-                    core.note(&mut removed, id, cause);
+                    core.note(&locked, &mut removed, id, cause);
                 }
                 refused = Some((key, change));
             }

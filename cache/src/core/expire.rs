@@ -13,7 +13,7 @@ use crate::clock::nanos;
 use crate::expiry::Expiry;
 use crate::policy::Random;
 use crate::reclaim::{self, Pinned};
-use crate::store::locked::Ends;
+use crate::store::locked::{Ends, Locked};
 use crate::store::node::Node;
 use crate::store::times::{FAR, Times};
 use crate::sync::Ordering;
@@ -105,7 +105,28 @@ impl<K: Eq, V, S> Core<K, V, S> {
         };
         let idle = now.checked_add(self.time_to_idle).unwrap_or(0);
         let due = self.freshness.refresh.as_ref().map_or(0, |refresh| refresh.next(now));
-        Ends { deadline, idle, due, cost: 0 }
+        let configured = matches!(life, Life::Configured) && self.expiry.is_none() && self.jitter == 0.0;
+        let says_when = configured && self.time_to_live != OFF && deadline != 0;
+        let written = if self.keeps_age() && !says_when { now } else { 0 };
+        Ends { deadline, idle, due, cost: 0, written }
+    }
+
+    /// Whether it is known when entries were written.
+    fn keeps_age(&self) -> bool {
+        self.time_to_live != OFF || self.expiry.is_some() || self.freshness.refresh.is_some()
+    }
+
+    /// When a linked entry was written, if that is known.
+    pub(super) fn written(&self, locked: &Locked<'_, K, V>, id: u32) -> Option<u64> {
+        if !self.keeps_age() {
+            return None;
+        }
+        // Where it was not said, the entry lives for the time to live.
+        let by_deadline = || {
+            let deadline = locked.times(id)?.deadline.load(Ordering::Relaxed);
+            deadline.checked_sub(self.time_to_live)
+        };
+        locked.written(id).or_else(by_deadline)
     }
 
     fn deadline_by_rule(
@@ -166,8 +187,11 @@ where
             .find(hash.part(), |candidate| key.equivalent(candidate))
             .filter(|spot| !self.expired(&locked, spot.id));
         if let Some(spot) = spot {
+            // Of which its deadline will not tell any more.
+            let written = self.written(&locked, spot.id);
             let deadline = self.deadline(self.ticks.now(), ticks);
             locked.set_deadline(spot.id, deadline);
+            locked.set_written(spot.id, written.unwrap_or(0));
         }
         self.expire_some(&mut locked, &mut removed);
         let aftermath = locked.finish();

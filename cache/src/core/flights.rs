@@ -134,7 +134,6 @@ impl<K, V> Flights<K, V> {
     }
 
     /// Whether this very flight is still the key's.
-    #[cfg(feature = "store")]
     pub(super) fn holds(&self, hash: KeyHash, flight: &Arc<Flight<V>>) -> bool {
         let table = self.table.lock();
         table.find(hash.full(), |in_flight| Arc::ptr_eq(&in_flight.flight, flight)).is_some()

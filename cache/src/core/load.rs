@@ -181,7 +181,7 @@ where
             let cause =
                 if core.expired(&locked, id) { RemovalCause::Expired } else { RemovalCause::Replaced };
             core.unlink(&mut locked, id);
-            core.note(&mut removed, id, cause);
+            core.note(&locked, &mut removed, id, cause);
         }
         let aftermath = locked.finish();
         core.conclude(pin, index, &removed, aftermath);

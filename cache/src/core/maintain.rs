@@ -43,8 +43,7 @@ impl<K, V, S> Core<K, V, S> {
         let weight = u64::from(locked.weight_of(id));
         locked.expire(id);
         self.budget.give(weight);
-        self.count_weight(RemovalCause::Expired, weight);
-        self.note(removed, id, RemovalCause::Expired);
+        self.note(locked, removed, id, RemovalCause::Expired);
     }
 
     /// Removes what has expired in a shard and ends the growth of its table, by portions, so that writers need not wait for all.
@@ -142,7 +141,7 @@ impl<K, V, S> Core<K, V, S> {
                     self.unlink(&mut locked, id);
                     count += u64::from(!expired);
                     let cause = if expired { RemovalCause::Expired } else { RemovalCause::Explicit };
-                    self.note(&mut removed, id, cause);
+                    self.note(&locked, &mut removed, id, cause);
                 }
                 let aftermath = locked.finish();
                 self.report(&pin, index, &removed);

@@ -40,6 +40,10 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         if mark.is_ending() && Self::lives_on(pin, shard, found) {
             return Some(&found.node().value);
         }
+        if mark.is_counted_ending() && Self::lives_on(pin, shard, found) {
+            self.count_hit(pin);
+            return Some(&found.node().value);
+        }
         self.get_found(pin, shard, found)
     }
 
@@ -154,6 +158,29 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
             let renewal =
                 refresh.zip(renewal).map(|(refresh, renewal)| (renewal, earliest(refresh, renewal)));
             quiet.set(times, self.idle_left, renewal);
+        }
+    }
+}
+
+#[cfg(all(test, not(any(millpond_loom, millpond_shuttle))))]
+mod tests {
+    use std::time::Duration;
+
+    use crate::{Cache, reclaim};
+
+    #[test]
+    fn with_a_clock_thread_hits_do_not_ask_the_clock_whether_they_are_counted_or_not() {
+        for counted in [false, true] {
+            let builder = Cache::builder().time_to_live(Duration::from_secs(3600)).clock_thread();
+            let cache: Cache<u64, u64> =
+                if counted { builder.record_stats() } else { builder }.build().unwrap();
+            cache.insert(1, 1);
+            (0..1_000).for_each(|_| assert_eq!(cache.get(&1), Some(1)));
+            assert_eq!(cache.stats().hits(), if counted { 1_000 } else { 0 });
+            let (pin, hash) = (reclaim::pin(), cache.core.hash(&1u64));
+            let found = cache.core.shards.of(hash.shard()).find(&pin, hash.part(), |key| *key == 1).unwrap();
+            let mark = found.node().header.mark();
+            assert_eq!((mark.is_ending(), mark.is_counted_ending()), (!counted, counted));
         }
     }
 }

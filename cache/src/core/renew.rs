@@ -223,7 +223,7 @@ where
                 // Heavier than the whole cache: as for other writes, the old value goes.
                 core.unlink(&mut locked, old.id);
                 let cause = if alive { RemovalCause::Replaced } else { RemovalCause::Expired };
-                core.note(&mut removed, old.id, cause);
+                core.note(&locked, &mut removed, old.id, cause);
             }
             left = Some((key, stored));
         }
@@ -261,15 +261,29 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
         self.began.map_or(0, |began| u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX).max(1))
     }
 
-    /// Ends a refresh that failed: the next one waits.
+    /// Ends a refresh that failed: the next one waits, if the entry is still there.
+    ///
+    /// Its cell may be another entry's by now, whose refresh may be under way as well; its time is not ours to change. While the
+    /// flight is still the key's, nobody has written or removed the entry since the claim, and whoever adds one under its key
+    /// detaches the flight. So under the lock, a flight that stands and a cell that is linked for a key with this hash are
+    /// the entry that was claimed. (Or one with the same half of a hash, that came into the cell since and is being
+    /// refreshed: once in four billion such failures, a refresh comes too early or too late. The key is not compared, because that
+    /// may panic, and this runs while a leader is dropped.)
     pub(super) fn put_off(&mut self) {
         let Some(id) = self.renews.take() else { return };
         let core = &*self.core;
         core.end_refresh(Counter::RefreshFailures);
         let Some(refresh) = core.freshness.refresh.as_ref() else { return };
-        if let Some(renewal) = core.shards[core.shard_index(self.hash)].renewal(id) {
-            renewal.put_off(core.ticks.now(), |failures| refresh.delay(failures));
+        let index = core.shard_index(self.hash);
+        let now = core.ticks.now();
+        let locked = core.shards[index].lock();
+        let stands = core.flights[index].holds(self.hash, &self.flight);
+        if stands && locked.spot_of(self.hash.part(), id).is_some() {
+            if let Some(renewal) = core.shards[index].renewal(id) {
+                renewal.put_off(now, |failures| refresh.delay(failures));
+            }
         }
+        drop(locked);
     }
 }
 

@@ -58,7 +58,7 @@ where
             let old = locked.find(hash.part(), |candidate| candidate == key);
             if let Some(old) = old.filter(|old| core.expired(&locked, old.id)) {
                 core.unlink(&mut locked, old.id);
-                core.note(&mut removed, old.id, RemovalCause::Expired);
+                core.note(&locked, &mut removed, old.id, RemovalCause::Expired);
             }
         }
         let aftermath = locked.finish();

@@ -54,7 +54,7 @@ impl<K, V, S> Core<K, V, S> {
                     self.unlink(&mut locked, id);
                     count += u64::from(!expired);
                     let cause = if expired { RemovalCause::Expired } else { RemovalCause::Explicit };
-                    self.note(&mut removed, id, cause);
+                    self.note(&locked, &mut removed, id, cause);
                 }
                 let aftermath = locked.finish();
                 self.conclude(Some(pin), index, &removed, aftermath);

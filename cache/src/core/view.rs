@@ -71,6 +71,18 @@ where
         (!self.expired(&locked, spot.id)).then(|| locked.weight_of(spot.id))
     }
 
+    /// How long ago a live entry was written, where that is known.
+    pub(crate) fn age_of<Q>(&self, key: &Q) -> Option<Duration>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = self.hash(key);
+        let locked = self.shards[self.shard_index(hash)].lock();
+        let spot = locked.find(hash.part(), |candidate| key.equivalent(candidate))?;
+        let written = self.written(&locked, spot.id).filter(|_| !self.expired(&locked, spot.id))?;
+        Some(Duration::from_nanos(self.ticks.now().saturating_sub(written)))
+    }
+
     /// How long ago a live entry was used, where a time to idle keeps track of that.
     pub(crate) fn idle_for<Q>(&self, key: &Q) -> Option<Duration>
     where

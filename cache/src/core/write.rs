@@ -82,8 +82,18 @@ impl<K, V, S> Core<K, V, S> {
         self.listener.is_some() || self.counters.is_some() || self.outbox.is_some()
     }
 
-    pub(crate) fn note(&self, removed: &mut Removed, id: u32, cause: RemovalCause) {
+    /// Notes an entry that this call removes or has removed, under the same lock. Its weight is counted here, the entry when it is
+    /// reported.
+    #[inline]
+    pub(crate) fn note(
+        &self,
+        locked: &Locked<'_, K, V>,
+        removed: &mut Removed,
+        id: u32,
+        cause: RemovalCause,
+    ) {
         if self.watched() {
+            self.count_weight(locked, id, cause);
             removed.push(id, cause);
         }
     }
@@ -92,17 +102,19 @@ impl<K, V, S> Core<K, V, S> {
     pub(super) fn note_evicted(&self, locked: &Locked<'_, K, V>, removed: &mut Removed, id: u32) {
         if self.watched() {
             let cause = if self.expired(locked, id) { RemovalCause::Expired } else { RemovalCause::Size };
-            self.count_weight(cause, u64::from(locked.weight_of(id)));
-            removed.push(id, cause);
+            self.note(locked, removed, id, cause);
         }
     }
 
-    /// Counts the weight of an entry that leaves by itself; the entry is counted when it is reported.
-    pub(super) fn count_weight(&self, cause: RemovalCause, weight: u64) {
+    #[inline]
+    fn count_weight(&self, locked: &Locked<'_, K, V>, id: u32, cause: RemovalCause) {
+        let counter = match cause {
+            RemovalCause::Size => Counter::EvictedWeight,
+            RemovalCause::Expired => Counter::ExpiredWeight,
+            _ => return,
+        };
         if let Some(counters) = &self.counters {
-            let counter =
-                if cause == RemovalCause::Size { Counter::EvictedWeight } else { Counter::ExpiredWeight };
-            counters.count(counter, weight);
+            counters.count(counter, u64::from(locked.weight_of(id)));
         }
     }
 
@@ -265,7 +277,7 @@ impl<K, V, S> Core<K, V, S> {
         if self.watched() {
             let cause =
                 if self.expired(locked, old.id) { RemovalCause::Expired } else { RemovalCause::Replaced };
-            removed.push(old.id, cause);
+            self.note(locked, removed, old.id, cause);
         }
         let id = locked.update(old, hash.part(), key, value, weight, ends);
         let weight = u64::from(weight);
@@ -496,7 +508,7 @@ where
                 taken = Some(locked.pinned_node(&pin, id));
             }
             self.unlink(&mut locked, id);
-            self.note(&mut removed, id, if expired { RemovalCause::Expired } else { cause });
+            self.note(&locked, &mut removed, id, if expired { RemovalCause::Expired } else { cause });
         }
         let aftermath = locked.finish();
         // `take` may panic; the entry is gone by now, so it is reported first.

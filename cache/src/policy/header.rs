@@ -25,6 +25,8 @@ const ENDING: u8 = 2;
 const SETTLED: u8 = 3;
 /// The same, but that hits are counted.
 const COUNTED: u8 = 4;
+/// The same, in an entry that ends: its hits are counted, and have to look at the time.
+const COUNTED_ENDING: u8 = 5;
 /// Not a reference: was given an end after it was shown to readers, so it is never settled again.
 const WATCHED: u8 = 8;
 
@@ -36,12 +38,16 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// `counted`: hits are counted. `glanced`: hits on entries that end have only to look at the time.
+    /// `counted`: hits are counted. `glanced`: hits on entries that end have only to look at the time, besides.
     #[must_use]
     pub fn new(counted: bool, glanced: bool) -> Self {
         Self {
             endless: if counted { COUNTED } else { SETTLED },
-            ending: if glanced { ENDING } else { TOUCHED },
+            ending: match (glanced, counted) {
+                (false, _) => TOUCHED,
+                (true, false) => ENDING,
+                (true, true) => COUNTED_ENDING,
+            },
         }
     }
 }
@@ -83,6 +89,13 @@ impl Mark {
     #[must_use]
     pub fn is_ending(self) -> bool {
         self.0 == ENDING
+    }
+
+    /// Whether a hit has only to look at the time and to be counted.
+    #[inline]
+    #[must_use]
+    pub fn is_counted_ending(self) -> bool {
+        self.0 == COUNTED_ENDING
     }
 }
 
@@ -313,12 +326,14 @@ mod tests {
     #[test]
     fn what_is_watched_never_settles() {
         let activity = Activity::new();
-        for endless in [true, false] {
-            let marks = Marks::new(false, true);
-            let marked = |header: &Header| header.mark().is_settled() || header.mark().is_ending();
+        for (endless, counted) in [(true, true), (true, false), (false, true), (false, false)] {
+            let marks = Marks::new(counted, true);
+            let ends = |mark: Mark| if counted { mark.is_counted_ending() } else { mark.is_ending() };
+            let settled = |mark: Mark| if counted { mark.is_counted() } else { mark.is_settled() };
+            let marked = |header: &Header| settled(header.mark()) || ends(header.mark());
             let header = Header::new(7);
             header.settle(header.seen(), marks, endless, &activity);
-            assert!(header.mark().is_settled() == endless && header.mark().is_ending() != endless);
+            assert!(settled(header.mark()) == endless && ends(header.mark()) != endless);
             header.watch();
             assert!(!marked(&header) && header.referenced());
             // A hit that has looked for an end just before there was one.

@@ -33,13 +33,14 @@ pub(crate) struct Spot {
 }
 
 /// When an entry ends, in ticks: its deadline, and where it is not used; when it is to be loaded again, and how many
-/// microseconds its load took. 0 = never.
+/// microseconds its load took; when it was written, where its deadline does not say so. 0 = never.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ends {
     pub(crate) deadline: u64,
     pub(crate) idle: u64,
     pub(crate) due: u64,
     pub(crate) cost: u32,
+    pub(crate) written: u64,
 }
 
 /// Entries as the policy sees them while it evicts: with the table, to ask for the bucket of whom it will take.
@@ -185,7 +186,7 @@ impl<'s, K, V> Locked<'s, K, V> {
         let id = self.take();
         // SAFETY: the cell was just taken, under the lock.
         unsafe { Nodes::write(&self.shard.cells, id, Node { header: Header::new(hash), key, value }) };
-        if ends.deadline != 0 || ends.idle != 0 || self.shard.timed() {
+        if ends.deadline != 0 || ends.idle != 0 || ends.written != 0 || self.shard.timed() {
             self.date(id, ends);
         }
         id

@@ -47,6 +47,8 @@ pub(crate) struct Shard<K, V> {
     /// Times of cells that are not dated.
     pub(super) times: OnceLock<Box<Side<Times>>>,
     pub(super) renewals: OnceLock<Box<Side<Renewal>>>,
+    /// When entries were written, where their deadlines do not say so. Under the lock only.
+    pub(super) written: OnceLock<Box<Side<AtomicU64>>>,
     /// This shard's part of the capacity, in weight.
     pub(super) share: AtomicU64,
     /// How long an entry stays after its end, in ticks.
@@ -169,6 +171,7 @@ impl<K, V> Shard<K, V> {
             cells,
             times: OnceLock::new(),
             renewals: OnceLock::new(),
+            written: OnceLock::new(),
             share: AtomicU64::new(share),
             grace: 0,
             activity: Activity::new(),

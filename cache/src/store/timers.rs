@@ -25,7 +25,28 @@ impl<'s, K, V> Locked<'s, K, V> {
         if ends.due != 0 {
             let renewals = shard.renewals.get_or_init(|| Box::new(Side::new()));
             renewals.get_or_create(id).set(ends.due, ends.cost);
+        } else if let Some(renewal) = shard.renewal(id) {
+            // Of the entry before.
+            renewal.set(0, 0);
         }
+        self.set_written(id, ends.written);
+    }
+
+    /// Says when an entry was written; 0: its deadline does.
+    pub(crate) fn set_written(&self, id: u32, written: u64) {
+        let side = &self.shard.written;
+        if written != 0 {
+            let side = side.get_or_init(|| Box::new(Side::new()));
+            side.get_or_create(id).store(written, Ordering::Relaxed);
+        } else if let Some(before) = side.get().and_then(|side| side.get(id)) {
+            before.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// When a linked entry was written, if that was said.
+    pub(crate) fn written(&self, id: u32) -> Option<u64> {
+        let written = self.shard.written.get()?.get(id)?.load(Ordering::Relaxed);
+        (written != 0).then_some(written)
     }
 
     /// Gives a linked entry a new deadline. Its hits ask the clock from now on.

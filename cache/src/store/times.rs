@@ -136,7 +136,7 @@ impl Renewal {
     pub(crate) fn put_off(&self, now: u64, delay: impl FnOnce(u32) -> u64) {
         let failures = self.failures.load(Ordering::Relaxed);
         let due = now.saturating_add(delay(failures)).min(FAR - 1);
-        // The cell may hold another entry by now, of which nothing is known here but that it is not under way.
+        // It is under way while nobody else has changed that.
         if self.due.compare_exchange(FAR, due, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             self.failures.store(failures.saturating_add(1), Ordering::Relaxed);
         }

@@ -121,6 +121,78 @@ async fn batches_single_loads_and_writes_share_the_flights() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_keys_go_with_the_next_batches() {
+    let cache = Cache::new(100);
+    cache.insert(4, 44);
+    let (loader, batches) = squares(&cache, DELAY, 3);
+    let mut single = Box::pin(loader.get(3));
+    assert!((&mut single).now_or_never().is_none());
+    let (inner, other) = (cache.clone(), loader.clone());
+    // The iterator is the caller's, and may use the cache and the loader.
+    let keys = [1, 2, 3, 4, 20, 2].into_iter().inspect(|&key| {
+        inner.get(&key);
+        drop(other.get(key));
+    });
+    let (many, single) = tokio::join!(loader.get_many(keys), single);
+    let mut many: Vec<_> = many.unwrap().into_iter().collect();
+    many.sort_unstable();
+    assert_eq!((many, single), (vec![(1, 1), (2, 4), (3, 9), (4, 44)], Ok(Some(9))));
+    assert_eq!(sorted(&batches), [vec![1, 2, 3], vec![20]]);
+    assert_eq!(loader.get_many([]).await, Ok([].into()));
+    assert_eq!(batches.lock().len(), 2);
+
+    assert_eq!(loader.get_many([5, 13, 6, 7]).await, Err(Arc::new("unlucky")));
+    // The queue forgets the last key when its turn comes.
+    sleep(DELAY * 2).await;
+    assert!(batches.lock().iter().all(|batch| !batch.contains(&7)));
+    assert_eq!(
+        (cache.get(&5), cache.loads_in_flight()),
+        (None, 0),
+        "its batch failed, and nobody waits for the other"
+    );
+    // A caller who leaves takes what nobody else waits for along.
+    let before = batches.lock().len();
+    let mut leaves = Box::pin(loader.get_many([31, 32]));
+    assert!((&mut leaves).now_or_never().is_none());
+    let mut stays = Box::pin(loader.get_many([32, 33]));
+    assert!((&mut stays).now_or_never().is_none());
+    drop(leaves);
+    assert_eq!(stays.await, Ok([(32, 1024), (33, 1089)].into()));
+    assert!(batches.lock()[before..].iter().all(|batch| !batch.contains(&31)));
+    assert_eq!(cache.loads_in_flight(), 0);
+    cache.check_invariants();
+}
+
+#[tokio::test]
+async fn a_panic_of_the_loader_reaches_who_asks_for_many() {
+    let cache: Cache<u64, u64> = Cache::new(100);
+    let loads = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&loads);
+    let loader = cache.batch_loader(
+        move |keys: Vec<u64>| {
+            let first = count.fetch_add(1, Ordering::Relaxed) == 0;
+            async move {
+                assert!(!first, "injected");
+                Ok::<_, ()>(keys.into_iter().map(|key| (key, key)))
+            }
+        },
+        Duration::ZERO,
+        10,
+    );
+    let panicked = std::panic::AssertUnwindSafe(loader.get_many([1, 2])).catch_unwind().await;
+    assert!(panicked.is_err());
+    assert_eq!(loader.get_many([1, 2]).await, Ok([(1, 1), (2, 2)].into()));
+    // Loads of others that die are begun anew.
+    let mut dying = Box::pin(cache.get_or_insert_with_async(3, std::future::pending()));
+    assert!((&mut dying).now_or_never().is_none());
+    let mut many = Box::pin(loader.get_many([3, 4]));
+    assert!((&mut many).now_or_never().is_none());
+    drop(dying);
+    assert_eq!(many.await, Ok([(3, 3), (4, 4)].into()));
+    cache.check_invariants();
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_error_is_for_the_whole_batch_and_not_cached() {
     let cache = Cache::builder().max_capacity(100).record_stats().build().unwrap();
     let (loader, batches) = squares(&cache, DELAY, 100);

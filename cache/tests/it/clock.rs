@@ -18,23 +18,27 @@ fn one_clock_is_enough() {
 #[test]
 fn b08_hits_by_the_kept_time_end_in_time() {
     let life = Duration::from_millis(60);
-    let cache: Cache<u64, u64> = Cache::builder().time_to_live(life).clock_thread().build().unwrap();
+    let builder = || Cache::builder().time_to_live(life).clock_thread();
+    let caches: [Cache<u64, u64>; 2] =
+        [builder().build().unwrap(), builder().record_stats().build().unwrap()];
     for round in 0..5 {
-        let began = Instant::now();
-        cache.insert(1, round);
-        // Hot all the time, so that nearly all hits look at the kept time alone.
-        eventually(|| cache.get(&1).is_none());
-        assert!(began.elapsed() + TICK >= life, "not before its time: {:?}", began.elapsed());
-        cache.check_invariants();
+        for cache in &caches {
+            let began = Instant::now();
+            cache.insert(1, round);
+            // Hot all the time, so that nearly all hits look at the kept time alone.
+            eventually(|| cache.get(&1).is_none());
+            assert!(began.elapsed() + TICK >= life, "not before its time: {:?}", began.elapsed());
+            cache.check_invariants();
+        }
     }
+    assert_eq!(caches[1].stats().misses(), 5);
 }
 
 #[test]
 fn b08_an_end_that_comes_later_is_seen_at_once() {
     let cache: Cache<u64, u64> = Cache::builder().clock_thread().build().unwrap();
-    let timed: Cache<u64, u64> =
-        Cache::builder().time_to_live(Duration::from_secs(3600)).clock_thread().build().unwrap();
-    for cache in [cache, timed] {
+    let timed = || Cache::builder().time_to_live(Duration::from_secs(3600)).clock_thread();
+    for cache in [cache, timed().build().unwrap(), timed().record_stats().build().unwrap()] {
         for round in 0..200 {
             cache.insert_with_ttl(1, round, Duration::from_secs(600));
             cache.insert(2, round);

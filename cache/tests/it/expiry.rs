@@ -1,7 +1,7 @@
 //! Time to live, time to idle, a lifetime per entry, and clocks that jump.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -232,6 +232,33 @@ fn b09_extreme_durations() {
         cache.insert(3, 3);
         assert_eq!(cache.get(&3), Some(3), "late in the clock's life");
         cache.check_invariants();
+    }
+}
+
+#[test]
+fn b09_a_life_of_nothing_is_over_at_once_by_the_systems_clocks_too() {
+    for configure in [
+        |b: CacheBuilder<u64, u64>| b.time_to_live(Duration::ZERO),
+        |b: CacheBuilder<u64, u64>| b.time_to_live(Duration::ZERO).time_to_live_jitter(0.5),
+        |b: CacheBuilder<u64, u64>| b.time_to_idle(Duration::ZERO),
+        |b: CacheBuilder<u64, u64>| b.time_to_live(Duration::ZERO).clock_thread(),
+        |b: CacheBuilder<u64, u64>| b.time_to_idle(Duration::ZERO).clock_thread().record_stats(),
+        |b: CacheBuilder<u64, u64>| b.negative_time_to_live(Duration::ZERO, |_| true).time_to_live(SECOND),
+    ] {
+        let told = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&told);
+        let builder = Cache::builder().eviction_listener(move |_, _, cause| {
+            assert_eq!(cause, RemovalCause::Expired);
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        let cache = configure(builder).build().unwrap();
+        for round in 0..200 {
+            // No clock has moved since, most of the time.
+            cache.insert(1, round);
+            assert_eq!((cache.get(&1), cache.contains_key(&1), cache.expires_after(&1)), (None, false, None));
+            cache.run_pending_tasks();
+            assert_eq!((cache.entry_count(), told.load(Ordering::Relaxed)), (0, round + 1));
+        }
     }
 }
 

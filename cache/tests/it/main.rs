@@ -34,6 +34,7 @@ mod metrics;
 mod model;
 mod notifications;
 mod panics;
+mod payloads;
 mod policy_view;
 mod reentrance;
 mod reference;

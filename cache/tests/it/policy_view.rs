@@ -5,9 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use millpond_cache::{Admission, Cache, EvictionPolicy, ManualClock};
+use millpond_cache::{Admission, Cache, CacheBuilder, EvictionPolicy, Expiry, ManualClock};
 
 use crate::support::{Random, scaled};
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
 
 #[test]
 fn an_lru_cache_shows_its_order_of_use() {
@@ -101,7 +105,6 @@ fn regions_add_up_to_what_is_held() {
 #[test]
 fn times_are_told_where_they_are_known_and_the_dead_are_not_shown() {
     let clock = Arc::new(ManualClock::new());
-    let seconds = Duration::from_secs;
     let cache: Cache<u64, u64> = Cache::builder()
         .max_capacity(100)
         .time_to_idle(seconds(64))
@@ -126,6 +129,87 @@ fn times_are_told_where_they_are_known_and_the_dead_are_not_shown() {
     let untimed: Cache<u64, u64> = Cache::new(10);
     untimed.insert_with_ttl(1, 1, seconds(5));
     assert_eq!(untimed.policy().idle_for(&1), None, "nobody keeps track");
+}
+
+/// Lives for a minute after each read.
+struct Minute;
+
+impl Expiry<u64, u64> for Minute {
+    fn expire_after_create(&self, _: &u64, _: &u64) -> Option<Duration> {
+        Some(seconds(60))
+    }
+
+    fn expire_after_read(&self, _: &u64, _: &u64, _: Option<Duration>) -> Option<Duration> {
+        Some(seconds(60))
+    }
+}
+
+#[test]
+fn the_age_of_an_entry_is_the_time_since_its_value_was_written() {
+    type Builder = CacheBuilder<u64, u64>;
+    type Setting = (&'static str, fn(Builder) -> Builder);
+    let settings: [Setting; 8] = [
+        ("ttl", |b| b.time_to_live(seconds(60))),
+        ("ttl, tti", |b| b.time_to_live(seconds(60)).time_to_idle(seconds(50))),
+        ("jitter", |b| b.time_to_live(seconds(60)).time_to_live_jitter(0.1)),
+        ("rule", |b| b.expire_after(Minute)),
+        ("refresh", |b| b.refresh_after(seconds(30))),
+        ("ttl, refresh", |b| b.refresh_after(seconds(30)).time_to_live(seconds(60))),
+        ("ttl, negative", |b| {
+            b.time_to_live(seconds(60)).negative_time_to_live(seconds(45), |&value| value == 0)
+        }),
+        ("for ever", |b| b.time_to_live(Duration::from_nanos(u64::MAX - 1))),
+    ];
+    for (name, set) in settings {
+        let clock = Arc::new(ManualClock::new());
+        clock.advance(seconds(1_000));
+        let cache = set(Cache::builder().clock(Arc::clone(&clock)).shards(1)).build().unwrap();
+        let age = |key: u64| cache.policy().age_of(&key).map(|age| age.as_secs());
+        for round in 0..4 {
+            // In other cells in each round, so that what one round has noted would be found by the next.
+            let first = 10 * round;
+            cache.insert(first, 1);
+            cache.insert_with_ttl(first + 1, 1, seconds(59));
+            cache.insert_with_ttl(first + 2, 1, Duration::MAX);
+            cache.insert(first + 3, 0);
+            clock.advance(seconds(5));
+            cache.get_or_insert_with(first + 4, || 1);
+            assert!(cache.set_expires_after(&first, seconds(40)));
+            assert!(cache.set_expires_after(&(first + 1), Duration::MAX));
+            clock.advance(seconds(5));
+            let _now = cache.entry(first + 3).and_upsert_with(|_| 1);
+            let (reads, ages) = (cache.get(&first), [0, 1, 2, 3, 4, 5].map(|key| age(first + key)));
+            assert_eq!(reads, Some(1));
+            assert_eq!(ages, [Some(10), Some(10), Some(10), Some(0), Some(5), None], "{name}, {round}");
+            // A life as configured after one of its own.
+            for key in 0..3 {
+                cache.insert(first + key, 2);
+            }
+            clock.advance(seconds(1));
+            assert_eq!([0, 1, 2].map(|key| age(first + key)), [Some(1); 3], "{name}, {round}");
+            clock.set(seconds(500));
+            assert_eq!(age(first), Some(0), "the clock went back");
+            clock.set(seconds(1_000 + 100 * (round + 1)));
+            (0..5).for_each(|key| cache.invalidate(&(first + key)));
+            cache.run_pending_tasks();
+            cache.check_invariants();
+        }
+        cache.insert(1, 1);
+        clock.advance(seconds(30));
+        if let Some(refresh) = cache.claim_refresh(&1) {
+            clock.advance(seconds(5));
+            assert!(refresh.complete(2));
+            clock.advance(seconds(3));
+            assert_eq!(age(1), Some(3), "{name}");
+        }
+    }
+    for set in [|b: Builder| b, |b: Builder| b.time_to_idle(seconds(60))] {
+        let cache = set(Cache::builder()).build().unwrap();
+        cache.insert(1, 1);
+        cache.insert_with_ttl(2, 1, seconds(60));
+        assert!(cache.set_expires_after(&1, seconds(60)));
+        assert_eq!([1, 2].map(|key| cache.policy().age_of(&key)), [None; 2], "nobody keeps track");
+    }
 }
 
 #[test]

@@ -261,6 +261,61 @@ fn after_a_failure_the_next_refresh_waits_longer_and_longer() {
 }
 
 #[test]
+fn b11_a_late_failure_does_not_touch_the_next_entry_in_its_cell() {
+    let Setup { clock, builder, .. } = Setup::new();
+    let cache: Cache<u64, u64> = builder.refresh_backoff(SECOND, DUE).build().unwrap();
+    cache.insert(1, 10);
+    clock.advance(DUE);
+    let late = cache.claim_refresh(&1).expect("it is due");
+    // Its cell is emptied, and filled with another entry, which is being refreshed by now.
+    cache.invalidate(&1);
+    cache.run_pending_tasks();
+    cache.insert(2, 20);
+    clock.advance(DUE);
+    let next = cache.claim_refresh(&2).expect("it is due");
+    late.fail(());
+    assert_eq!(cache.stats().refresh_failures(), 1);
+    clock.advance(2 * SECOND);
+    assert!(cache.claim_refresh(&2).is_none() && cache.is_refreshing(&2), "somebody else has it");
+    next.fail(());
+    assert!(cache.claim_refresh(&2).is_none(), "it has failed just now, for the first time");
+    clock.advance(SECOND - Duration::from_nanos(1));
+    assert!(cache.claim_refresh(&2).is_none());
+    clock.advance(Duration::from_nanos(1));
+    assert!(cache.claim_refresh(&2).is_some());
+}
+
+#[test]
+fn b11_what_is_due_beyond_the_end_of_time_is_never_due() {
+    let Setup { clock, builder, .. } = Setup::new();
+    let cache: Cache<u64, u64> = builder.build().unwrap();
+    cache.insert(1, 10);
+    cache.invalidate(&1);
+    cache.run_pending_tasks();
+    clock.set(Duration::MAX);
+    // In the same cell.
+    cache.insert(2, 20);
+    assert!(cache.claim_refresh(&2).is_none());
+}
+
+#[test]
+fn a_refresh_that_fails_after_its_key_was_written_does_not_delay_the_next() {
+    let Setup { clock, builder, .. } = Setup::new();
+    let cache: Cache<u64, u64> = builder.refresh_backoff(SECOND, DUE).build().unwrap();
+    cache.insert(1, 10);
+    clock.advance(DUE);
+    let late = cache.claim_refresh(&1).expect("it is due");
+    cache.insert(1, 11);
+    clock.advance(DUE);
+    let next = cache.claim_refresh(&1).expect("the new value is due");
+    drop(late);
+    next.fail(());
+    assert!(cache.claim_refresh(&1).is_none(), "it has failed just now");
+    clock.advance(SECOND);
+    assert!(cache.claim_refresh(&1).is_some(), "for the first time");
+}
+
+#[test]
 fn by_default_the_wait_is_a_sixteenth_and_never_longer_than_the_time_itself() {
     let (cache, clock) = Setup::new().due();
     for wait in [1, 2, 4, 8, 16, 16].map(|part| DUE * part / 16) {

@@ -143,6 +143,65 @@ fn weights_and_rejections_are_counted() {
     cache.check_invariants();
 }
 
+/// However a dead entry is found, its weight is counted with it.
+#[test]
+fn the_weight_of_all_that_has_expired_is_counted() {
+    type Pairs = Cache<u64, u64>;
+    type Way = (&'static str, fn(&Pairs));
+    let ways: [Way; 16] = [
+        ("insert", |c| c.insert(1, 2)),
+        ("too heavy", |c| c.insert(1, 1_001)),
+        ("insert of another", |c| c.insert(2, 2)),
+        ("insert that needs the room", |c| c.insert(2, 999)),
+        ("remove", |c| assert_eq!(c.remove(&1), None)),
+        ("invalidate", |c| c.invalidate(&1)),
+        ("invalidate_if", |c| assert_eq!(c.invalidate_if(|_, _| true), 0)),
+        ("invalidate_tag", |c| assert_eq!(c.invalidate_tag("t"), 0)),
+        ("invalidate_all", Pairs::invalidate_all),
+        ("load", |c| assert_eq!(c.get_or_insert_with(1, || 2), 2)),
+        ("heavy load", |c| assert_eq!(c.get_or_insert_with(1, || 1_001), 1_001)),
+        ("load of nothing", |c| assert_eq!(c.optionally_get_with(1, || None), None)),
+        ("compute", |c| {
+            let _now = c.entry(1).and_upsert_with(|old| old.map_or(3, |_| 4));
+        }),
+        ("heavy compute", |c| {
+            let _now = c.entry(1).and_upsert_with(|_| 1_001);
+        }),
+        ("resize", |c| c.set_max_weight(1).unwrap()),
+        ("maintenance", Pairs::run_pending_tasks),
+    ];
+    for (name, way) in ways {
+        for grace in [false, true] {
+            let clock = std::sync::Arc::new(millpond_cache::ManualClock::new());
+            let mut builder = Cache::builder()
+                .max_weight(1_000)
+                .weigher(|_, &weight: &u64| u32::try_from(weight).unwrap())
+                .time_to_live(Duration::from_secs(1))
+                .clock(clock.clone())
+                .shards(1)
+                .record_stats();
+            if grace {
+                builder = builder.stale_if_error(Duration::from_secs(100));
+            }
+            let cache: Pairs = builder.build().unwrap();
+            cache.insert_with_tags(1, 500, &["t"]);
+            clock.advance(Duration::from_secs(1));
+            way(&cache);
+            clock.advance(Duration::from_secs(100));
+            cache.run_pending_tasks();
+            let stats = cache.stats();
+            let late = stats.expired() - 1;
+            assert!(late <= 1, "{name}: what it wrote expires too");
+            let weights = stats.expired_weight() - 500;
+            assert!(
+                if late == 0 { weights == 0 } else { (2..1_000).contains(&weights) },
+                "{name}, {grace}: {stats:?}"
+            );
+            cache.check_invariants();
+        }
+    }
+}
+
 #[test]
 fn loads_are_timed_one_by_one() {
     let cache: Cache<u64, u64> = Cache::builder().record_stats().build().unwrap();

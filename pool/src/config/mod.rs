@@ -289,7 +289,8 @@ impl Config {
             min_idle: self.min_idle,
             max_opening: self.max_opening,
             max_waiters: self.max_waiters.unwrap_or(usize::MAX),
-            bypass: ticks(self.validation_bypass),
+            // 292 years are for ever, too, and may be compared with a sign.
+            bypass: ticks(self.validation_bypass).min(Ticks::MAX / 2),
             idle_timeout: span(self.idle_timeout),
             lifetime: span(self.max_lifetime),
             keepalive: span(self.keepalive),

@@ -7,11 +7,11 @@ use tokio::time::Instant;
 
 use crate::clock::Ticks;
 use crate::core::Core;
-use crate::core::entry::{Dates, Entry, Held};
-use crate::core::state::{After, Delivery};
+use crate::core::after::After;
+use crate::core::entry::{Dates, Entry, Standing};
+use crate::core::state::Delivery;
 use crate::error::ConnectError;
-use crate::shelf::Slot;
-use crate::sync::Ordering;
+use crate::shelf::{Placed, Slot};
 
 /// A finished attempt to open a connection.
 pub(crate) struct Attempt<C> {
@@ -32,7 +32,7 @@ pub(crate) enum Next {
 impl<C, E> Core<C, E> {
     /// The generation of a connection whose opening begins now.
     pub(crate) fn generation(&self) -> u32 {
-        self.generation.load(Ordering::Relaxed)
+        self.standing().generation()
     }
 
     /// When an opener may try, if anybody still wants its connection.
@@ -66,15 +66,16 @@ impl<C, E> Core<C, E> {
         )]
         let early = ((lifetime / 10) as f64 * fastrand::f64()) as Ticks;
         let expires = if lifetime == Ticks::MAX { lifetime } else { now.saturating_add(lifetime - early) };
-        let dates = Dates { generation, proved: 0, jitter: fastrand::f32(), expires, seen: now, used: now };
-        let mut entry = Box::new(Entry { connection, dates, borrow: None });
+        let standing = Standing::new(generation, 0);
+        let dates = Dates { standing, jitter: fastrand::f32(), expires, seen: now, used: now };
+        let mut held = Placed::new(slot, Entry { connection, dates, borrow: None });
         self.change(now, |turn| {
             turn.state.opening -= 1;
             turn.after.drop_error(turn.state.breaker.succeeded());
             turn.state.stats.opened += 1;
             turn.state.stats.connect_time += took;
-            entry.dates.proved = turn.suspicions;
-            turn.offer(Held { slot, entry });
+            held.item.dates.standing = standing.proved(turn.standing);
+            turn.offer(held);
             turn.plan(true);
         })
         .1
