@@ -26,6 +26,12 @@ pub(crate) enum Life {
     Configured,
     /// This many ticks, whatever the cache's time to live is.
     Ticks(u64),
+    /// As the cache was configured, but not longer than this many ticks.
+    #[cfg_attr(
+        not(feature = "store"),
+        expect(dead_code, reason = "only stores know how long their answers hold")
+    )]
+    AtMost(u64),
 }
 
 /// An entry ready to be linked: all user code that it needs has run.
@@ -267,7 +273,7 @@ impl<K, V, S> Core<K, V, S> {
         let Fresh { hash, key, value, weight, ends } = fresh;
         let Some(old) = old else {
             locked.prefetch(hash.part());
-            let id = locked.admit::<false>(hash.part(), key, value, weight, ends);
+            let id = locked.admit(hash.part(), key, value, weight, ends);
             let needs = (0, u64::from(weight));
             let stays = self.make_room(locked, Newcomer::Unlinked(id), needs, credit, removed);
             if stays {

@@ -38,6 +38,8 @@ mod lru;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod model;
+#[cfg(all(feature = "redis", feature = "postgres-bus", not(any(millpond_loom, millpond_shuttle))))]
+mod nodes;
 mod notifications;
 mod panics;
 mod payloads;
