@@ -218,9 +218,9 @@ where
     {
         let mut convoy = Convoy::new(self);
         let mut awaited = Vec::new();
-        // Clones and comparisons may not ask for what is led by now.
-        let _inside = convoy.group.enter();
         for key in keys {
+            // Clones and comparisons may not ask for what is led by now.
+            let inside = convoy.group.enter();
             if convoy.leaders.contains_key(&key) {
                 continue;
             }
@@ -228,7 +228,9 @@ where
                 found.push((key, value));
                 continue;
             }
-            match self.core.board(key.clone()) {
+            let boarding = self.core.board(key.clone());
+            drop(inside);
+            match boarding {
                 Boarding::Hit(value) => found.push((key, value)),
                 Boarding::Wait(flight, _) => {
                     forbid_recursion(&flight);
@@ -356,6 +358,8 @@ where
             }
             Err(error) => {
                 let error = Arc::new(error);
+                // Dropped after the last leader: drops may load the keys.
+                let mut spent = Vec::new();
                 let mut convoy = self;
                 let _inside = convoy.group.enter();
                 convoy.cache.core.count_load(Counter::LoadFailures, convoy.began);
@@ -366,6 +370,7 @@ where
                         Err(leader) => {
                             all_fell_back = false;
                             leader.failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>);
+                            spent.push(key);
                         }
                     }
                 }
