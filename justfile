@@ -64,6 +64,10 @@ stampede *args:
 warm-restart *args:
     cargo run --release -p airports --example warm-restart -- {{args}}
 
+# Three instances of the sample service on one PostgreSQL and one Redis, under load, while instances and Redis are killed and the bus is cut.
+cluster *args:
+    cargo run --release -p airports --example cluster -- {{args}}
+
 # Hit ratios on trace files, beside other caches and the references.
 hit-ratio *args:
     cargo run --release -p millpond-bench -- hit-ratio {{args}}

@@ -31,6 +31,8 @@
 //! - With the feature `tokio`: [`BatchLoader`], which gathers single misses into bulk loads, and loads that outlive their
 //!   caller, [`Cache::get_or_insert_with_detached`].
 //! - With the feature `store`: [`backing`], caches that read through to a database and write through or behind to it.
+//! - With the features `redis` and `postgres-bus`: `nodes`, a shared cache behind the caches of several processes, and what keeps them
+//!   coherent.
 //! - Read, decide, write as one step: [`Cache::entry`] and [`EntrySelector`].
 //! - Weights in bytes for common types: [`weighers`].
 //! - The bound and who leaves: [`Cache::set_max_capacity`], [`EvictionPolicy`], [`Admission`], [`Cache::policy`].
@@ -77,6 +79,8 @@ mod loading;
 mod metrics;
 #[cfg(all(test, millpond_loom))]
 mod models;
+#[cfg(feature = "nodes")]
+pub mod nodes;
 mod notifications;
 mod optional;
 mod pin;
@@ -90,6 +94,7 @@ mod refresh;
 mod refresher;
 mod rejected;
 mod removal;
+mod shard_count;
 #[cfg(feature = "snapshot")]
 mod snapshot;
 mod span;

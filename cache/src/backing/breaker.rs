@@ -4,13 +4,14 @@
 use parking_lot::Mutex;
 
 /// Off, or failures in a row that open it and the time until it is tried, in ticks.
+#[derive(Debug)]
 pub(crate) struct Breaker {
     failures_to_open: u32,
     cool_down: u64,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     failures: u32,
     /// Not to be asked before this time. Something only while it is open.

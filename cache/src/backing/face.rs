@@ -66,8 +66,9 @@ where
             return Ok(value);
         }
         let key = key.to_owned();
-        let loading = async { self.inner.load(&key).await };
-        let loaded = self.inner.cache.try_get_or_insert_with_async(key.clone(), loading).await;
+        let loading = async { self.inner.load_with_life(&key).await };
+        // As `try_get_or_insert_with_async` does, which looks once more.
+        let loaded = self.inner.cache.drive_async(key.clone(), false, &[], loading).await;
         loaded.map_err(|error| StoreCacheError::clone(&error))
     }
 
@@ -387,6 +388,11 @@ where
     #[must_use]
     pub fn entry_count(&self) -> u64 {
         self.inner.cache.entry_count()
+    }
+
+    #[cfg(feature = "nodes")]
+    pub(crate) fn cache(&self) -> &crate::cache::Cache<K, Option<V>> {
+        &self.inner.cache
     }
 
     /// The store.

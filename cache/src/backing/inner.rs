@@ -14,6 +14,8 @@ use super::log::Log;
 use super::store::{Store, StoreError};
 use super::turns::Turns;
 use crate::cache::Cache;
+use crate::clock::nanos;
+use crate::core::write::Life;
 
 pub(crate) struct Inner<K, V, St: Store<K, V>>
 where
@@ -88,6 +90,18 @@ where
             Some(value) => Ok(value),
             None => self.ask(self.store.load(key)).await,
         }
+    }
+
+    /// As [`load`](Self::load), and how long the answer may be kept.
+    pub(crate) async fn load_with_life(
+        &self,
+        key: &K,
+    ) -> Result<(Option<V>, Life), StoreCacheError<St::Error>> {
+        if let Some(value) = self.pending(key) {
+            return Ok((value, Life::Configured));
+        }
+        let (value, life) = self.ask(self.store.load_with_life(key)).await?;
+        Ok((value, life.map_or(Life::Configured, |life| Life::AtMost(nanos(life)))))
     }
 
     /// Has a value that is due loaded again, in the background.

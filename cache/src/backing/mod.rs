@@ -65,7 +65,7 @@
 
 mod behind;
 mod blocking;
-mod breaker;
+pub(crate) mod breaker;
 mod builder;
 mod dead_letter;
 mod driver;
@@ -99,4 +99,4 @@ pub use self::journal_error::JournalError;
 pub use self::many::PutManyError;
 pub use self::settings::{WhenFull, WriteBehind};
 pub use self::stats::StoreStats;
-pub use self::store::{Store, StoreError, Write, Written};
+pub use self::store::{Lasting, Store, StoreError, Write, Written};

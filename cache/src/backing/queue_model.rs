@@ -347,7 +347,7 @@ fn a_batch_waits_for_company_until_it_is_full_heavy_old_or_wanted() {
     for key in 3..6 {
         put(&mut queue, key, 60);
     }
-    assert_eq!(keys(queue.take_batch(60)), []);
+    assert_eq!(keys(queue.take_batch(60)), [0_u64; 0]);
     assert!(put(&mut queue, 6, 60));
     assert_eq!(keys(queue.take_batch(60)), [3, 4, 5, 6], "full");
     assert!(put_heavy(&mut queue, 7, 39, 70) && keys(queue.take_batch(70)).is_empty());

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The store behind a [`StoreCache`](super::StoreCache): a database table, a service, a file.
 ///
@@ -58,6 +59,19 @@ where
     /// May be dropped at any time.
     fn load(&self, key: &K) -> impl Future<Output = Result<Option<V>, StoreError<Self::Error>>> + Send;
 
+    /// As [`load`](Self::load), and the longest time for which a cache should keep the answer; `None`: as long as it does anyway.
+    ///
+    /// Default: `load`, and `None`. For stores that know when their answer becomes old, such as a shared cache.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    fn load_with_life(
+        &self,
+        key: &K,
+    ) -> impl Future<Output = Result<Lasting<V>, StoreError<Self::Error>>> + Send {
+        async move { Ok((self.load(key).await?, None)) }
+    }
+
     /// The values of many keys, each with the index of its key; keys without a value are left out. No key comes twice.
     ///
     /// Default: [`load`](Self::load) for one after the other. Override it where one query does.
@@ -95,6 +109,9 @@ where
         batch: &[Write<K, V>],
     ) -> impl Future<Output = Result<Written<Self::Error>, StoreError<Self::Error>>> + Send;
 }
+
+/// An answer of [`load_with_life`](Store::load_with_life): the value, and the longest time to keep it.
+pub type Lasting<V> = (Option<V>, Option<Duration>);
 
 /// An upsert or a delete. Cloning it is cheap.
 pub struct Write<K, V> {
@@ -176,7 +193,7 @@ impl<E> Written<E> {
         &self.failures
     }
 
-    pub(super) fn into_failures(self) -> Vec<(usize, StoreError<E>)> {
+    pub(crate) fn into_failures(self) -> Vec<(usize, StoreError<E>)> {
         self.failures
     }
 }
@@ -231,6 +248,13 @@ where
 
     fn load(&self, key: &K) -> impl Future<Output = Result<Option<V>, StoreError<Self::Error>>> + Send {
         (**self).load(key)
+    }
+
+    fn load_with_life(
+        &self,
+        key: &K,
+    ) -> impl Future<Output = Result<Lasting<V>, StoreError<Self::Error>>> + Send {
+        (**self).load_with_life(key)
     }
 
     fn load_many(

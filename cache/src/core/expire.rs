@@ -93,15 +93,24 @@ impl<K: Eq, V, S> Core<K, V, S> {
     #[cold]
     fn ends_from_now(&self, hash: KeyHash, key: &K, value: &V, life: Life) -> Ends {
         // Where a value has a life of its own, nothing else is asked.
+        let (life, most) = match life {
+            Life::AtMost(most) => (Life::Configured, Some(most)),
+            life => (life, None),
+        };
         let life = match life {
             Life::Configured => self.freshness.negative_life(value).map_or(life, Life::Ticks),
-            Life::Ticks(_) => life,
+            life => life,
         };
         let now = self.ticks.now();
         let deadline = match (life, &self.expiry) {
             (Life::Ticks(ticks), _) => self.deadline(now, ticks),
-            (Life::Configured, Some(expiry)) => self.deadline_by_rule(&**expiry, hash, (key, value), now),
-            (Life::Configured, None) => self.deadline(now, self.life(hash, now)),
+            (_, Some(expiry)) => self.deadline_by_rule(&**expiry, hash, (key, value), now),
+            (_, None) => self.deadline(now, self.life(hash, now)),
+        };
+        let deadline = match most.map(|most| self.deadline(now, most)) {
+            // Without a deadline it would never end.
+            Some(most) if most != 0 && (deadline == 0 || most < deadline) => most,
+            _ => deadline,
         };
         let idle = now.checked_add(self.time_to_idle).unwrap_or(0);
         let due = self.freshness.refresh.as_ref().map_or(0, |refresh| refresh.next(now));

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A row.
-#[derive(Clone, Debug, PartialEq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, sqlx::FromRow)]
 pub struct Airport {
     /// ICAO code or local identifier, upper case: the key.
     pub icao: String,

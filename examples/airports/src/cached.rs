@@ -188,6 +188,14 @@ impl Caches {
         all.nearest.invalidate_all();
     }
 
+    /// Forgets what another instance has written: it does not say in which countries.
+    pub fn written_elsewhere(&self, icao: &str) {
+        let Some(all) = &self.all else { return };
+        all.airports.invalidate(icao);
+        all.lists.invalidate_all();
+        all.nearest.invalidate_all();
+    }
+
     /// Forgets everything: nobody knows what a write has done that failed in the middle.
     pub fn in_doubt(&self) {
         let Some(all) = &self.all else { return };

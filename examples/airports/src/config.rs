@@ -4,7 +4,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+
+/// What a write does on an instance that can't tell the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnCut {
+    /// It is refused.
+    Refuse,
+    /// It is done, and the others learn of it later.
+    Write,
+}
 
 /// A REST service over 28,298 airports.
 #[derive(Clone, Debug, Parser)]
@@ -40,6 +49,22 @@ pub struct Config {
     /// How often they are saved; a process that is killed loses what was cached since.
     #[arg(long, env = "AIRPORTS_SNAPSHOT_EVERY", default_value = "10s", value_parser = positive)]
     pub snapshot_every: Duration,
+    /// `redis://…`: shared with other instances on the same database, which then tell each other what they write.
+    #[arg(long, env = "AIRPORTS_CLUSTER", hide_env_values = true, conflicts_with = "snapshot")]
+    pub cluster: Option<String>,
+    /// What the instances have in common in Redis: one name for one database.
+    #[arg(long, env = "AIRPORTS_CLUSTER_NAME", default_value = "airports")]
+    pub cluster_name: String,
+    /// How long an instance that can't hear the others may use what it has cached.
+    #[arg(long, env = "AIRPORTS_MAX_STALENESS", default_value = "5s", value_parser = positive)]
+    pub max_staleness: Duration,
+    /// How long a write may take with `--cluster`: PostgreSQL's `statement_timeout`. If an instance dies while it writes, the others
+    /// forget what it wrote a second after that.
+    #[arg(long, env = "AIRPORTS_WRITE_LIMIT", default_value = "8s", value_parser = positive)]
+    pub write_limit: Duration,
+    /// What a write does on an instance that can't tell the others.
+    #[arg(long, env = "AIRPORTS_WHEN_CUT", value_enum, default_value_t = OnCut::Refuse)]
+    pub when_cut: OnCut,
     /// How long a caller may wait for a connection.
     #[arg(long, env = "AIRPORTS_ACQUIRE_TIMEOUT", default_value = "3s", value_parser = positive)]
     pub acquire_timeout: Duration,

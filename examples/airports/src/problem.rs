@@ -74,7 +74,13 @@ impl std::error::Error for Problem {}
 
 impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
-        let broken = match &error {
+        Self::from(&error)
+    }
+}
+
+impl From<&store::Error> for Problem {
+    fn from(error: &store::Error) -> Self {
+        let broken = match error {
             store::Error::Pool(_) => true,
             store::Error::Statement(error) => store::is_outage(error),
         };
@@ -83,7 +89,7 @@ impl From<store::Error> for Problem {
             // The cause stays in the log: it may name hosts and users.
             return Self::unavailable("the database is not available");
         }
-        Self::internal(&error)
+        Self::internal(error)
     }
 }
 

@@ -12,15 +12,20 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::cached::Caches;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::routes::App;
 use crate::store::Store;
+use crate::views::Views;
 use crate::warm::Snapshot;
 use crate::{connections, import, layers, routes};
 
 /// How long requests in progress may take after the signal to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long the last views may take to be written at the end.
+const VIEWS_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often the samples of the metrics are folded.
 const FOLD_EVERY: Duration = Duration::from_secs(5);
@@ -44,9 +49,19 @@ impl Service {
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         let store = Store::new(config)?;
         prepare(&store).await.with_context(|| format!("preparing {}", without_password(&config.database)))?;
+        let cluster = Cluster::new(config, &store)?;
+        let views = match store.create_views().await {
+            Ok(()) => Some(Views::new(&store)?),
+            Err(error) => {
+                tracing::warn!(%error, "the database takes no table of views: they are not counted");
+                None
+            }
+        };
         let app = Arc::new(App {
             store,
-            caches: Caches::new(config)?,
+            views,
+            cluster,
+            caches: Arc::new(Caches::new(config)?),
             snapshot: Snapshot::new(config.snapshot.clone()),
             metrics: Metrics::default(),
             admin_token: config.admin_token.clone().filter(|token| !token.is_empty()),
@@ -55,6 +70,9 @@ impl Service {
         });
         let loading = Arc::clone(&app);
         tokio::task::spawn_blocking(move || loading.snapshot.load(&loading.caches)).await?;
+        if let Some(cluster) = &app.cluster {
+            cluster.attach(&app.caches);
+        }
         let router = layers::around(routes::router(Arc::clone(&app)), Arc::clone(&app), config);
         let listener = TcpListener::bind(config.listen)
             .await
@@ -91,6 +109,11 @@ impl Service {
             () = deadline => tracing::warn!("requests in progress were cut off after {STOP_WITHIN:?}"),
         }
         save(&self.app).await;
+        if let Some(views) = &self.app.views
+            && let Err(error) = views.close(VIEWS_WITHIN).await
+        {
+            tracing::warn!(error = format!("{error:#}"), "the last views could not be written");
+        }
         let left = self.app.store.close(Duration::from_secs(2)).await;
         tracing::info!(left, "stopped");
     }

@@ -133,6 +133,9 @@ const CREATE: [&str; 2] = [
     "CREATE INDEX IF NOT EXISTS airports_by_country ON airports (country, icao)",
 ];
 
+const CREATE_VIEWS: &str = "CREATE TABLE IF NOT EXISTS views (
+    icao TEXT NOT NULL, process TEXT NOT NULL, views BIGINT NOT NULL, PRIMARY KEY (icao, process))";
+
 const ONE: &str = "SELECT * FROM airports WHERE icao = $1";
 
 const INSERT: &str =
@@ -179,7 +182,12 @@ impl Store {
             // Not the address itself: it may have a password in it.
             "--database: it is neither sqlite:… nor postgres://…"
         );
-        let options: PgConnectOptions = config.database.parse()?;
+        let mut options: PgConnectOptions = config.database.parse()?;
+        if config.cluster.is_some() {
+            // By then the other instances take a write of one that has died for done.
+            let limit = config.write_limit.as_millis().max(1).to_string();
+            options = options.options([("statement_timeout", limit)]);
+        }
         let pool = Pool::builder(SqlxPostgres::new(options))
             .max_size(size)
             .acquire_timeout(timeout)
@@ -386,6 +394,79 @@ impl Store {
             sqlx::query("DELETE FROM airports WHERE icao = $1").bind(icao).execute(&mut *transaction).await?;
             transaction.commit().await?;
             Written::Done(before)
+        })
+    }
+
+    /// Makes the table of views if it is missing.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn create_views(&self) -> Result<(), Error> {
+        on!(self, |connection| {
+            if sqlx::query("SELECT 1 FROM views LIMIT 1").execute(&mut *connection).await.is_err() {
+                let mut transaction = connection.begin_with(self.begin()).await?;
+                sqlx::query(CREATE_VIEWS).execute(&mut *transaction).await?;
+                transaction.commit().await?;
+            }
+        })
+    }
+
+    /// What one process has counted of an airport.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn views_of(&self, icao: &str, process: &str) -> Result<Option<u64>, Error> {
+        const STATEMENT: &str = "SELECT views FROM views WHERE icao = $1 AND process = $2";
+        let views: Result<Option<i64>, Error> = on!(self, |connection| {
+            sqlx::query_scalar(STATEMENT).bind(icao).bind(process).fetch_optional(connection).await?
+        });
+        Ok(views?.map(|views| u64::try_from(views).unwrap_or(0)))
+    }
+
+    /// What all other processes have counted of an airport.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn views_of_others(&self, icao: &str, process: &str) -> Result<u64, Error> {
+        const STATEMENT: &str =
+            "SELECT CAST(COALESCE(SUM(views), 0) AS BIGINT) FROM views WHERE icao = $1 AND process <> $2";
+        let views: Result<i64, Error> = on!(self, |connection| {
+            sqlx::query_scalar(STATEMENT).bind(icao).bind(process).fetch_one(connection).await?
+        });
+        Ok(u64::try_from(views?).unwrap_or(0))
+    }
+
+    /// Writes what a process has counted, by one statement.
+    ///
+    /// # Errors
+    /// If the database does not take it.
+    pub async fn put_views(&self, process: &str, rows: &[(&str, u64)]) -> Result<(), Error> {
+        on!(self, |connection| {
+            let mut query = QueryBuilder::new("INSERT INTO views (icao, process, views) ");
+            query.push_values(rows, |mut row, (icao, views)| {
+                row.push_bind(*icao).push_bind(process).push_bind(i64::try_from(*views).unwrap_or(i64::MAX));
+            });
+            query.push(" ON CONFLICT (icao, process) DO UPDATE SET views = excluded.views");
+            query.build().execute(connection).await?;
+        })
+    }
+
+    /// Adds what a process has counted, and will not count any more, to what all have that have ended.
+    ///
+    /// # Errors
+    /// If the database does not take it; then nothing was changed.
+    pub async fn retire_views(&self, process: &str) -> Result<(), Error> {
+        const ADD: &str = "INSERT INTO views (icao, process, views)
+            SELECT icao, '', views FROM views WHERE process = $1
+            ON CONFLICT (icao, process) DO UPDATE SET views = views.views + excluded.views";
+        on!(self, |connection| {
+            let mut transaction = connection.begin_with(self.begin()).await?;
+            sqlx::query(ADD).bind(process).execute(&mut *transaction).await?;
+            sqlx::query("DELETE FROM views WHERE process = $1")
+                .bind(process)
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
         })
     }
 

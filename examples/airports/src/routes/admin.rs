@@ -49,19 +49,26 @@ async fn body(app: &App, request: Request) -> Result<AirportInput, Problem> {
 /// Runs a write and what follows from it to the end, also when the client leaves in the middle: the caches must hear of it.
 async fn to_the_end<T: Send + 'static>(
     app: Arc<App>,
+    icao: String,
     write: impl Future<Output = Result<T, store::Error>> + Send + 'static,
 ) -> Result<T, Problem> {
     let written = tokio::spawn(async move {
         let _writing = app.snapshot.writing();
-        let result = write.await;
-        if matches!(result, Err(store::Error::Statement(_))) {
-            // It may have been committed before the connection broke. Without a connection nothing was, and what is
-            // cached may be all there is.
-            app.caches.in_doubt();
+        let write = async {
+            let result = write.await;
+            if matches!(result, Err(store::Error::Statement(_))) {
+                // It may have been committed before the connection broke. Without a connection nothing was, and what is
+                // cached may be all there is.
+                app.caches.in_doubt();
+            }
+            result
+        };
+        match &app.cluster {
+            None => Ok(write.await?),
+            Some(cluster) => Ok(cluster.writing(&icao, write).await??),
         }
-        result
     });
-    Ok(written.await.map_err(|error| Problem::internal(&error))??)
+    written.await.map_err(|error| Problem::internal(&error))?
 }
 
 pub(super) async fn put(
@@ -84,7 +91,7 @@ pub(super) async fn put(
             Ok(written)
         }
     };
-    let status = match to_the_end(app, write).await? {
+    let status = match to_the_end(app, icao.clone(), write).await? {
         Written::Done(Some(_)) => StatusCode::OK,
         Written::Done(None) => StatusCode::CREATED,
         Written::Refused(_) => return Err(refused(&icao)),
@@ -110,7 +117,7 @@ pub(super) async fn delete(
             Ok(written)
         }
     };
-    match to_the_end(app, write).await? {
+    match to_the_end(app, icao.clone(), write).await? {
         Written::Done(Some(_)) => Ok(StatusCode::NO_CONTENT),
         Written::Done(None) => {
             Err(Problem::new(StatusCode::NOT_FOUND, format!("there is no airport {icao}")))

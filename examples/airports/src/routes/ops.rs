@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
 use super::App;
+use crate::cluster::Cluster;
 use crate::problem::Problem;
 
 const HEALTH_WITHIN: Duration = Duration::from_secs(2);
@@ -44,7 +45,21 @@ pub(super) async fn stats(State(app): State<Arc<App>>) -> Json<Value> {
             (name.to_owned(), figures)
         })
         .collect();
+    let views = app.views.as_ref().map(|views| {
+        let stats = views.stats();
+        json!({
+            "accepted": stats.accepted(),
+            "coalesced": stats.coalesced(),
+            "written": stats.written(),
+            "statements": stats.batches(),
+            "queued": stats.queue_length(),
+            "retried": stats.retried(),
+            "dead": stats.dead(),
+        })
+    });
     Json(json!({
+        "views": views,
+        "cluster": app.cluster.as_ref().map(Cluster::stats),
         "cache": caches,
         "pool": {
             "max_size": pool.status.max_size,

@@ -22,13 +22,13 @@ const DEFAULT_NEAREST: usize = 5;
 const MOST_NEAREST: usize = 50;
 const LONGEST_TEXT: usize = 64;
 
-type PathOf = Result<Path<String>, PathRejection>;
+pub(super) type PathOf = Result<Path<String>, PathRejection>;
 
-fn not_found(icao: &str) -> Problem {
+pub(super) fn not_found(icao: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("there is no airport {icao}"))
 }
 
-fn key(path: PathOf) -> Result<String, Problem> {
+pub(super) fn key(path: PathOf) -> Result<String, Problem> {
     airport::icao(&path?.0).map_err(Problem::bad_request)
 }
 
@@ -38,12 +38,16 @@ pub(super) async fn airport(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let icao = key(path)?;
+    respond(known(&app, &icao).await?, &headers, app.max_age)
+}
+
+/// The answer for an airport, or 404.
+pub(super) async fn known(app: &App, icao: &String) -> Result<Answer, Problem> {
     let load = async {
-        let found = app.store.airport(&icao).await?;
+        let found = app.airport(icao).await?;
         found.as_ref().map(Answer::new).transpose()
     };
-    let known = app.caches.airport(icao.clone(), load).await?;
-    respond(known.ok_or_else(|| not_found(&icao))?, &headers, app.max_age)
+    app.caches.airport(icao.clone(), load).await?.ok_or_else(|| not_found(icao))
 }
 
 #[derive(Deserialize)]

@@ -19,7 +19,7 @@ const MOST_CODES: usize = 100;
 pub(super) async fn several(app: &App, list: &str, headers: &HeaderMap) -> Result<Response, Problem> {
     let codes = parse(list)?;
     let load = |missing: Vec<String>| async move {
-        let found = app.store.several(&missing).await?;
+        let found = app.several(&missing).await?;
         let mut found: Vec<(String, Known)> = found
             .into_iter()
             .map(|airport| Ok((airport.icao.clone(), Some(Answer::new(&airport)?))))

@@ -2,10 +2,12 @@
 
 mod behaviour;
 mod caching;
+mod cluster;
 mod faults;
 mod files;
 mod limits;
 mod paging;
 mod support;
+mod views;
 mod writes;
 mod wrong_input;

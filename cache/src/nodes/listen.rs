@@ -1,0 +1,263 @@
+//! The task that hears the bus.
+//!
+//! A node sends itself pings. When one comes back, all that was sent before it has been heard, so what the cache holds was right when
+//! the ping was sent. `max_staleness` after the last such time everything is forgotten, and so on until the next one comes back. After a
+//! connect everything is forgotten, because what was sent before has not been heard; and once more when the writes that had begun by
+//! then must have ended.
+
+use std::collections::{BTreeMap, HashMap};
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::bus::{Bus, Subscription};
+use super::coherence::count;
+use super::forget::Forget;
+use super::message::{Keys, Message, What};
+use super::speaker::Speaker;
+
+/// Nodes whose losses are remembered.
+const MOST_NODES: usize = 10_000;
+/// So many in the time that a value may be used after the last one.
+const PINGS: u32 = 3;
+/// Between two attempts to connect, at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+pub(crate) struct Listener<B, K, F> {
+    speaker: Arc<Speaker<B>>,
+    target: F,
+    /// When the last ping was sent that came back, or the connection was made.
+    confirmed: Instant,
+    /// When everything was forgotten last.
+    forgot_all: Instant,
+    /// Pings on their way: number and time.
+    pings: BTreeMap<u64, Instant>,
+    /// Writes that have begun: node and write, and what is to be forgotten when.
+    open: HashMap<(u64, u64), Open>,
+    /// How many messages each node has lost.
+    losses: HashMap<u64, u64>,
+    keys: PhantomData<fn() -> K>,
+}
+
+struct Open {
+    keys: Keys,
+    until: Instant,
+}
+
+impl<B, K, F> Listener<B, K, F>
+where
+    B: Bus,
+    K: DeserializeOwned,
+    F: Forget<K>,
+{
+    pub(crate) fn new(speaker: Arc<Speaker<B>>, target: F) -> Self {
+        let now = Instant::now();
+        Self {
+            speaker,
+            target,
+            confirmed: now,
+            forgot_all: now,
+            pings: BTreeMap::new(),
+            open: HashMap::new(),
+            losses: HashMap::new(),
+            keys: PhantomData,
+        }
+    }
+
+    /// Until the target is gone, or the task is aborted.
+    pub(crate) async fn run(mut self) {
+        let speaker = Arc::clone(&self.speaker);
+        let mut failures = 0_u32;
+        while !self.target.is_gone() {
+            let subscribing =
+                timeout(speaker.settings.timeout.max(Duration::from_millis(100)), speaker.bus.subscribe());
+            let Some(subscribed) = self.meanwhile(subscribing).await else { return };
+            let began = Instant::now();
+            if let Ok(Ok(subscription)) = subscribed {
+                speaker.counts.is_connected.store(true, Ordering::Relaxed);
+                count(&speaker.counts.connects);
+                self.hear(subscription).await;
+                speaker.counts.is_connected.store(false, Ordering::Relaxed);
+                count(&speaker.counts.cuts);
+            }
+            failures = if began.elapsed() > LONGEST_PAUSE { 0 } else { failures.saturating_add(1) };
+            let pause =
+                (Duration::from_millis(10) * 2_u32.saturating_pow(failures.min(10))).min(LONGEST_PAUSE);
+            let pause = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+            if self.meanwhile(tokio::time::sleep(pause)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for something, and meanwhile forgets what must be. `None`: the target is gone.
+    async fn meanwhile<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = std::pin::pin!(future);
+        loop {
+            let wake = self.next_time();
+            tokio::select! {
+                value = &mut future => return (!self.target.is_gone()).then_some(value),
+                () = sleep_until(wake) => self.on_time(),
+            }
+            if self.target.is_gone() {
+                return None;
+            }
+        }
+    }
+
+    /// Hears a connection to its end.
+    async fn hear(&mut self, mut subscription: B::Subscription) {
+        let speaker = Arc::clone(&self.speaker);
+        // Read before it was connected: nobody told us of writes since.
+        self.forget_all();
+        self.pings.clear();
+        let now = Instant::now();
+        self.confirmed = now;
+        // Writes whose beginning was not heard, and whose end never comes: by then they are over.
+        self.open.clear();
+        let until = now + speaker.settings.write_lease;
+        self.open.insert((speaker.node, u64::MAX), Open { keys: Keys::ALL, until });
+        let interval = speaker.settings.max_staleness / PINGS;
+        let mut pinging: Option<Saying> = None;
+        let mut next_ping = now;
+        loop {
+            let now = Instant::now();
+            if now >= next_ping && pinging.is_none() {
+                // Two that were not heard: the connection is no good, whatever it says.
+                if now.duration_since(self.confirmed) >= interval * 2 + speaker.settings.timeout {
+                    return;
+                }
+                let number = speaker.numbers.fetch_add(1, Ordering::Relaxed);
+                self.pings.insert(number, now);
+                let speaker = Arc::clone(&speaker);
+                pinging = Some(Box::pin(async move { speaker.say(What::Ping { number }).await }));
+                next_ping = now + interval;
+            }
+            let mut wake = self.next_time();
+            if pinging.is_none() {
+                wake = wake.min(next_ping);
+            }
+            tokio::select! {
+                // What was said comes before what is due.
+                biased;
+                heard = subscription.next() => match heard {
+                    Ok(text) => self.heard(&text),
+                    Err(_) => return,
+                },
+                () = said(&mut pinging) => pinging = None,
+                () = sleep_until(wake) => self.on_time(),
+            }
+            if self.target.is_gone() {
+                return;
+            }
+        }
+    }
+
+    fn heard(&mut self, text: &str) {
+        let Ok(message) = serde_json::from_str::<Message>(text) else {
+            count(&self.speaker.counts.foreign);
+            return self.forget_all();
+        };
+        if message.node == self.speaker.node {
+            if let What::Ping { number } = message.what {
+                if let Some(sent) = self.pings.remove(&number) {
+                    self.pings = self.pings.split_off(&number);
+                    self.confirmed = self.confirmed.max(sent);
+                }
+            }
+            return;
+        }
+        count(&self.speaker.counts.received);
+        if self.losses.len() >= MOST_NODES {
+            self.losses.clear();
+        }
+        let known = self.losses.entry(message.node).or_insert(0);
+        if message.losses > *known {
+            *known = message.losses;
+            self.forget_all();
+        }
+        let node = message.node;
+        match message.what {
+            What::Begin { write, keys, millis } => {
+                let until = Instant::now() + Duration::from_millis(millis);
+                self.open.insert((node, write), Open { keys, until });
+            }
+            What::End { write, keys } => {
+                self.open.remove(&(node, write));
+                self.forget(&keys);
+            }
+            What::Ping { .. } => {}
+        }
+    }
+
+    /// When there is something to do.
+    fn next_time(&self) -> Instant {
+        let open = self.open.values().map(|open| open.until).min();
+        let staleness = self.stale_at();
+        open.map_or(staleness, |open| open.min(staleness))
+    }
+
+    /// When everything must be forgotten, unless a ping comes back.
+    fn stale_at(&self) -> Instant {
+        self.confirmed.max(self.forgot_all) + self.speaker.settings.max_staleness
+    }
+
+    fn on_time(&mut self) {
+        let now = Instant::now();
+        if now >= self.stale_at() {
+            self.forget_all();
+        }
+        let overdue: Vec<_> =
+            self.open.iter().filter(|(_, open)| open.until <= now).map(|(&id, _)| id).collect();
+        for id in overdue {
+            if let Some(open) = self.open.remove(&id) {
+                if id.0 != self.speaker.node {
+                    count(&self.speaker.counts.overdue);
+                }
+                self.forget(&open.keys);
+            }
+        }
+    }
+
+    fn forget(&mut self, keys: &Keys) {
+        match keys.read::<K>() {
+            Ok(Some(keys)) => {
+                for key in keys {
+                    count(&self.speaker.counts.forgotten);
+                    // A drop of the user's that panics must not make this node deaf.
+                    let _panicked = catch_unwind(AssertUnwindSafe(|| self.target.forget(&key)));
+                }
+            }
+            Ok(None) => self.forget_all(),
+            Err(_) => {
+                count(&self.speaker.counts.foreign);
+                self.forget_all();
+            }
+        }
+    }
+
+    fn forget_all(&mut self) {
+        count(&self.speaker.counts.forgot_all);
+        self.forgot_all = Instant::now();
+        let _panicked = catch_unwind(AssertUnwindSafe(|| self.target.forget_all()));
+    }
+}
+
+/// A ping on its way to the bus.
+type Saying = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+/// Comes back when it has arrived, or has failed; never if there is none.
+async fn said(saying: &mut Option<Saying>) {
+    match saying {
+        Some(saying) => {
+            saying.await;
+        }
+        None => std::future::pending().await,
+    }
+}
