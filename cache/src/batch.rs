@@ -297,7 +297,7 @@ where
             let (awaited, unawaited) = queue.asked.drain(..).partition(Asked::is_awaited);
             queue.asked = awaited;
             forgotten = unawaited.into();
-            queue.purge_at = 2 * queue.asked.len() + self.shared.max_batch;
+            queue.purge_at = self.shared.max_batch.saturating_add(2 * queue.asked.len());
         }
         let is_full = queue.asked.len() >= self.shared.max_batch;
         let is_dispatched = std::mem::replace(&mut queue.is_dispatched, true);

@@ -201,8 +201,9 @@ impl<K, V, S> CacheBuilder<K, V, S> {
 
     /// Is told of each value that leaves the cache, with the cause. Default: nobody is.
     ///
-    /// Runs on the thread whose call removed the entry, after that call's lock was released: it may use the cache. A panic
-    /// in it is caught and counted ([`Stats::listener_panics`](crate::Stats::listener_panics)).
+    /// Runs on the thread whose call removed the entry, after that call has let go of its lock and of the key: it may use the
+    /// cache, and ask for that key. One that inserts for each eviction into the very cache that is full calls itself without end. A
+    /// panic in it is caught and counted ([`Stats::listener_panics`](crate::Stats::listener_panics)).
     pub fn eviction_listener(
         mut self,
         listener: impl Fn(&K, &V, RemovalCause) + Send + Sync + 'static,

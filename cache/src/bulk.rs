@@ -20,7 +20,7 @@ use crate::core::later::Later;
 use crate::core::load::{Boarding, Leader};
 use crate::core::write::Life;
 use crate::counter::Counter;
-use crate::flight::{Flight, Inside, Outcome};
+use crate::flight::{Flight, Group, Outcome};
 use crate::loading::forbid_recursion;
 use crate::reclaim;
 use crate::span::LoadSpan;
@@ -218,6 +218,8 @@ where
     {
         let mut convoy = Convoy::new(self);
         let mut awaited = Vec::new();
+        // Clones and comparisons may not ask for what is led by now.
+        let _inside = convoy.group.enter();
         for key in keys {
             if convoy.leaders.contains_key(&key) {
                 continue;
@@ -250,6 +252,7 @@ pub(crate) struct Convoy<'c, K: Hash + Eq, V, S: BuildHasher> {
     keys: Vec<K>,
     began: Option<Instant>,
     span: LoadSpan,
+    group: Group,
 }
 
 impl<'c, K, V, S> Convoy<'c, K, V, S>
@@ -265,10 +268,13 @@ where
             keys: Vec::new(),
             began: cache.core.begin(),
             span: LoadSpan::default(),
+            group: Group::new(),
         }
     }
 
     pub(crate) fn add(&mut self, key: K, leader: Leader<'c, K, V, S>) {
+        leader.flight().lead_with(self.group);
+        let _inside = self.group.enter();
         self.keys.push(key.clone());
         self.leaders.insert(key, leader.uncounted());
     }
@@ -284,8 +290,7 @@ where
 
     /// To be held while the loader runs or is polled.
     pub(crate) fn enter(&self) -> impl Sized + '_ {
-        let inside: Vec<Inside> = self.leaders.values().map(|leader| leader.flight().enter()).collect();
-        (inside, self.span.enter(self.cache.core.name.as_deref()))
+        (self.group.enter(), self.span.enter(self.cache.core.name.as_deref()))
     }
 
     /// Drives a loader.
@@ -324,6 +329,7 @@ where
                 let mut loaded = loaded.into_iter();
                 let mut next;
                 let mut convoy = self;
+                let inside = convoy.group.enter();
                 convoy.cache.core.count_load(Counter::LoadSuccesses, convoy.began);
                 loop {
                     next = loaded.next();
@@ -344,12 +350,14 @@ where
                 for (_, leader) in convoy.leaders.drain() {
                     landings.push(leader.absent());
                 }
+                drop(inside);
                 landings.into_iter().for_each(Later::conclude);
                 Ok(())
             }
             Err(error) => {
                 let error = Arc::new(error);
                 let mut convoy = self;
+                let _inside = convoy.group.enter();
                 convoy.cache.core.count_load(Counter::LoadFailures, convoy.began);
                 let mut all_fell_back = true;
                 for (key, leader) in convoy.leaders.drain() {

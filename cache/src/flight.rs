@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::thread::panicking;
 
@@ -36,18 +36,44 @@ pub(crate) struct Flight<V> {
     /// shard's lock.
     overtaken_from_within: AtomicBool,
     queue: Mutex<Queue>,
+    /// The [`Group`] that it is led with; 0: by itself. Read and written by the leader's thread, and by who asks whether it is that.
+    group: AtomicUsize,
     /// Whether it refreshes a value that is still there.
     is_refresh: bool,
 }
 
 crate::sync::thread_local! {
-    /// Addresses of the flights whose loaders are on this thread's stack: called, or being polled.
+    /// Names of the flights and groups whose user code is on this thread's stack: called, or being polled.
     static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Marks this thread as being inside a loader while it lives.
 #[derive(Debug)]
 pub(crate) struct Inside;
+
+impl Inside {
+    fn of(name: usize) -> Self {
+        let _ = INSIDE.try_with(|inside| inside.borrow_mut().push(name));
+        Self
+    }
+}
+
+/// Flights that one loader leads together, so that one mark stands for all of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Group(usize);
+
+impl Group {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        // Odd, and so never the address of a flight.
+        Self(NEXT.fetch_add(2, Ordering::Relaxed))
+    }
+
+    /// As [`Flight::enter`], for all of them.
+    pub(crate) fn enter(self) -> Inside {
+        Inside::of(self.0)
+    }
+}
 
 impl Drop for Inside {
     fn drop(&mut self) {
@@ -67,6 +93,7 @@ impl<V> Flight<V> {
             outcome: OnceLock::new(),
             overtaken_from_within: AtomicBool::new(false),
             queue: Mutex::new(Queue::default()),
+            group: AtomicUsize::new(0),
             is_refresh,
         }
     }
@@ -75,19 +102,26 @@ impl<V> Flight<V> {
         self.is_refresh
     }
 
-    fn address(&self) -> usize {
-        std::ptr::from_ref(self).addr()
+    fn name(&self) -> usize {
+        match self.group.load(Ordering::Relaxed) {
+            0 => std::ptr::from_ref(self).addr(),
+            group => group,
+        }
     }
 
-    /// To be held while the loader runs or is polled.
+    /// From now on, it is led with others.
+    pub(crate) fn lead_with(&self, Group(group): Group) {
+        self.group.store(group, Ordering::Relaxed);
+    }
+
+    /// To be held while the loader runs or is polled, and while other user code runs on the way to the flight's end.
     pub(crate) fn enter(&self) -> Inside {
-        let _ = INSIDE.try_with(|inside| inside.borrow_mut().push(self.address()));
-        Inside
+        Inside::of(self.name())
     }
 
     /// Whether this thread is inside the loader of this very flight: then it waits for itself.
     pub(crate) fn is_led_from_here(&self) -> bool {
-        INSIDE.try_with(|inside| inside.borrow().contains(&self.address())).unwrap_or(false)
+        INSIDE.try_with(|inside| inside.borrow().contains(&self.name())).unwrap_or(false)
     }
 
     /// A write of the key detaches the flight. The caller holds the shard's lock.

@@ -26,6 +26,9 @@ where
     /// A write or invalidation of the key while `init` runs wins: all who wait get the loaded value, and it is not stored.
     /// If `init` panics, the panic goes to its own caller and one of those who wait runs its own.
     ///
+    /// `init` may ask for other keys. But two threads whose loaders ask for each other's key wait for each other without end, which is
+    /// not detected: let loaders ask in one direction only.
+    ///
     /// ```
     /// let cache = millpond_cache::Cache::new(100);
     /// assert_eq!(cache.get_or_insert_with(2, || "two"), "two");

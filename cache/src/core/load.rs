@@ -152,9 +152,11 @@ where
         let key = leader.key.as_ref().expect("a leader ends once");
         // User code before the lock: the weigher, the clone, the rule of expiry. If one panics, dropping the leader abandons
         // the flight; the key stays with it until then, so that leaving the table never drops one under the lock.
+        let inside = leader.flight.enter();
         let weight = core.weigh(key, &value);
         stored = value.clone();
         let ends = Ends { cost: leader.cost(), ..core.ends(leader.hash, key, &value, life) };
+        drop(inside);
         if u64::from(weight) > core.budget.max() {
             leader.refuse(stored, &mut later);
         } else {

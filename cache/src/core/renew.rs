@@ -194,9 +194,11 @@ where
         let hash = leader.hash;
         let key = leader.key();
         // User code before the lock: if it panics, the refresh has failed.
+        let inside = leader.flight.enter();
         let weight = core.weigh(key, &value);
         stored = value.clone();
         let ends = Ends { cost: leader.cost(), ..core.ends(hash, key, &value, Life::Configured) };
+        drop(inside);
         let fits = u64::from(weight) <= core.budget.max();
         let index = core.shard_index(hash);
         let pin = core.pin_if_watched();

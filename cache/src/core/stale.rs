@@ -44,6 +44,7 @@ where
                 counters.count(Counter::StaleServed, 1);
             }
         }
+        let _inside = self.flight.enter();
         Some(found.node().value.clone())
     }
 

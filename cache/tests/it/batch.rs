@@ -163,6 +163,16 @@ async fn many_keys_go_with_the_next_batches() {
     cache.check_invariants();
 }
 
+#[tokio::test(start_paused = true)]
+async fn batches_of_any_size() {
+    for max in [0, 1, usize::MAX] {
+        let cache = Cache::new(100);
+        let (loader, batches) = squares(&cache, DELAY, max);
+        assert_eq!(loader.get_many(1..4).await, Ok([(1, 1), (2, 4), (3, 9)].into()));
+        assert_eq!(batches.lock().len(), if max == usize::MAX { 1 } else { 3 });
+    }
+}
+
 #[tokio::test]
 async fn a_panic_of_the_loader_reaches_who_asks_for_many() {
     let cache: Cache<u64, u64> = Cache::new(100);

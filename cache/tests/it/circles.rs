@@ -181,3 +181,95 @@ fn b01_a_receiver_waits_for_a_writer_that_waits_for_the_receiver() {
         }
     });
 }
+
+/// Whatever user code a load or compute runs on its way, it may not ask for its own key, and is told so: it does not hang.
+#[test]
+fn b02_user_code_on_the_way_of_a_write_asks_for_its_key() {
+    use crate::support::{Census, Key, Place, Rule, Value, called, clear_hook, set_hook};
+    type Pairs = Cache<Key, Value>;
+    type Way = (&'static str, fn(&Pairs, &Census, &ManualClock));
+    let ways: [Way; 9] = [
+        ("load", |c, n, _| drop(c.get_or_insert_with(Key::new(1, n), || Value::new(1, n)))),
+        ("async load", |c, n, _| {
+            drop(block_on(c.get_or_insert_with_async(Key::new(1, n), async { Value::new(1, n) })));
+        }),
+        ("optional load", |c, n, _| drop(c.optionally_get_with(Key::new(1, n), || Some(Value::new(1, n))))),
+        ("bulk load", |c, n, _| {
+            drop(c.get_many_with([Key::new(1, n)], |keys| {
+                keys.into_iter().map(|key| (key, Value::new(1, n))).collect::<Vec<_>>()
+            }));
+        }),
+        ("upsert", |c, n, _| drop(c.entry(Key::new(1, n)).and_upsert_with(|_| Value::new(1, n)))),
+        ("removing compute", |c, n, _| drop(c.entry(Key::new(1, n)).and_compute_with(|_| Op::Remove))),
+        ("or_insert_with_if", |c, n, _| {
+            drop(c.entry(Key::new(1, n)).or_insert_with_if(|| Value::new(1, n), |_| true));
+        }),
+        ("refresh", |c, n, clock| {
+            c.insert(Key::new(1, n), Value::new(0, n));
+            clock.advance(Duration::from_secs(5));
+            if let Some(refresh) = c.claim_refresh(&Key::new(1, n)) {
+                refresh.run(|_| Ok::<_, ()>(Value::new(1, n)));
+            }
+        }),
+        ("stale", |c, n, clock| {
+            c.insert(Key::new(1, n), Value::new(0, n));
+            clock.advance(Duration::from_secs(100));
+            drop(c.try_get_or_insert_with(Key::new(1, n), || Err::<Value, ()>(())));
+        }),
+    ];
+    for (name, way) in ways {
+        for place in [
+            Place::Weigher,
+            Place::CloneValue,
+            Place::CloneKey,
+            Place::Expiry,
+            Place::Hash,
+            Place::Listener,
+            Place::DropValue,
+            Place::DropKey,
+        ] {
+            for nested in 0..4 {
+                watchdog(20, move || {
+                    let (n, clock) = (Census::default(), Arc::new(ManualClock::new()));
+                    let cache: Pairs = Cache::builder()
+                        .max_weight(100)
+                        .weigher(|_, _| {
+                            called(Place::Weigher);
+                            1
+                        })
+                        .expire_after(Rule)
+                        .refresh_after(Duration::from_secs(5))
+                        .stale_if_error(Duration::from_secs(50))
+                        .eviction_listener(|_, _, _| called(Place::Listener))
+                        .clock(Arc::clone(&clock))
+                        .build()
+                        .unwrap();
+                    let (inner, m) = (cache.clone(), n.clone());
+                    set_hook(place, move || {
+                        let key = Key::new(1, &m);
+                        let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match nested {
+                            0 => drop(inner.get_or_insert_with(key, || Value::new(7, &m))),
+                            1 => drop(inner.entry(key).and_upsert_with(|_| Value::new(8, &m))),
+                            2 => drop(block_on(
+                                inner.get_or_insert_with_async(key, async { Value::new(9, &m) }),
+                            )),
+                            _ => inner.insert(key, Value::new(10, &m)),
+                        }));
+                        drop(asked);
+                    });
+                    let _ended =
+                        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| way(&cache, &n, &clock)));
+                    clear_hook();
+                    assert_eq!(
+                        (cache.loads_in_flight(), cache.refreshes_in_flight()),
+                        (0, 0),
+                        "{name} {place:?} {nested}"
+                    );
+                    cache.check_invariants();
+                    drop(cache);
+                    assert_eq!(n.alive(), 0, "{name} {place:?} {nested}");
+                });
+            }
+        }
+    }
+}

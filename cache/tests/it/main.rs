@@ -1,6 +1,8 @@
 //! One binary, one file per behaviour. Tests named `bNN_…` stand for a class of bugs that hit other caches.
 
 #[cfg(feature = "tokio")]
+mod awaits;
+#[cfg(feature = "tokio")]
 mod background;
 #[cfg(feature = "store")]
 mod backing;
@@ -27,6 +29,7 @@ mod history;
 mod hostile;
 mod iter;
 mod janitor;
+mod leaks;
 mod liars;
 mod listener;
 mod loading;
