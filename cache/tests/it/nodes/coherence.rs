@@ -232,6 +232,7 @@ async fn a_writer_that_is_cut_off_writes_or_refuses_as_it_was_told() {
     assert_eq!(b.get(&1).await.plain(), Some(10), "nobody could tell it");
     cable.mend();
     sees(&b, 1, 12).await;
+    connected(&refusing).await;
     refusing.put(1, 13).await.unwrap();
     sees(&b, 1, 13).await;
 }
