@@ -36,13 +36,19 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 struct FileStore {
     file: Mutex<File>,
     values: Mutex<HashMap<u64, u64>>,
+    /// Whether it takes most writes of one key not at once, so that the journal can't be cut before them and is compacted.
+    blocks: bool,
 }
 
+/// The key, and which of its values are taken.
+const BLOCKED: u64 = 0;
+const TAKEN: u64 = 64;
+
 impl FileStore {
-    fn open(path: &Path) -> Result<Self> {
+    fn open(path: &Path, blocks: bool) -> Result<Self> {
         let values = history(path)?.into_iter().collect();
         let file = OpenOptions::new().create(true).append(true).open(path)?;
-        Ok(Self { file: Mutex::new(file), values: Mutex::new(values) })
+        Ok(Self { file: Mutex::new(file), values: Mutex::new(values), blocks })
     }
 }
 
@@ -58,13 +64,19 @@ impl BlockingStore<u64, u64> for FileStore {
         batch: &[Write<u64, u64>],
     ) -> std::result::Result<Written<Self::Error>, StoreError<Self::Error>> {
         let mut lines = String::new();
-        for write in batch {
+        let is_blocked = |write: &Write<u64, u64>| {
+            self.blocks && *write.key() == BLOCKED && write.value().is_some_and(|value| value % TAKEN != 0)
+        };
+        for write in batch.iter().filter(|write| !is_blocked(write)) {
             lines += &format!("{} {}\n", write.key(), write.value().copied().unwrap_or(0));
         }
         self.file.lock().write_all(lines.as_bytes())?;
         let mut values = self.values.lock();
-        values.extend(batch.iter().filter_map(|write| Some((*write.key(), *write.value()?))));
-        Ok(Written::all())
+        let taken = batch.iter().filter(|write| !is_blocked(write));
+        values.extend(taken.filter_map(|write| Some((*write.key(), *write.value()?))));
+        let blocked = batch.iter().enumerate().filter(|(_, write)| is_blocked(write));
+        let busy = || StoreError::Transient(std::io::ErrorKind::ResourceBusy.into());
+        Ok(Written::except(blocked.map(|(place, _)| (place, busy()))))
     }
 }
 
@@ -95,12 +107,13 @@ fn sync_of(mode: &str) -> Option<JournalSync> {
 /// The process that is killed. With `ends` it only brings what was left to the store.
 #[tokio::main]
 async fn child(directory: &Path, mode: &str, ends: bool) -> Result<()> {
-    let store = FileStore::open(&directory.join("store"))?;
+    let store = FileStore::open(&directory.join("store"), !ends)?;
     let mut settings = WriteBehind::new(|letter| eprintln!("lost: {letter:?}"));
     settings = settings.max_delay(Duration::from_millis(5)).max_batch(16);
     if let Some(sync) = sync_of(mode) {
-        // Small segments, so that kills meet rotation and deletion too.
-        let options = Journal::options(directory.join("journal")).sync(sync).segment_bytes(8192);
+        // Small segments, so that kills meet rotation, deletion and compaction too.
+        let options =
+            Journal::options(directory.join("journal")).sync(sync).segment_bytes(4096).max_bytes(16 << 10);
         settings = settings.journal(options.open()?);
     }
     let builder = Cache::builder().max_capacity(20).read_through(Blocking::new(store));

@@ -16,7 +16,8 @@ use std::time::Instant;
 use equivalent::Equivalent;
 
 use crate::cache::Cache;
-use crate::core::load::{Boarding, Landed, Leader};
+use crate::core::later::Later;
+use crate::core::load::{Boarding, Leader};
 use crate::core::write::Life;
 use crate::counter::Counter;
 use crate::flight::{Flight, Inside, Outcome};
@@ -341,9 +342,9 @@ where
                     landings.push(landing);
                 }
                 for (_, leader) in convoy.leaders.drain() {
-                    leader.absent();
+                    landings.push(leader.absent());
                 }
-                landings.into_iter().for_each(Landed::conclude);
+                landings.into_iter().for_each(Later::conclude);
                 Ok(())
             }
             Err(error) => {

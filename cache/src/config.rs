@@ -54,6 +54,8 @@ pub struct CacheConfig {
     pub record_stats: bool,
     /// See [`CacheBuilder::shards`].
     pub shards: Option<usize>,
+    /// See [`CacheBuilder::expected_entries`].
+    pub expected_entries: Option<u64>,
 }
 
 impl CacheConfig {
@@ -71,6 +73,7 @@ impl CacheConfig {
             admission,
             record_stats,
             shards,
+            expected_entries,
         } = self;
         let mut builder = CacheBuilder::default().eviction_policy(*eviction_policy).admission(*admission);
         if let Some(name) = name {
@@ -96,6 +99,9 @@ impl CacheConfig {
         }
         if let Some(shards) = *shards {
             builder = builder.shards(shards);
+        }
+        if let Some(entries) = *expected_entries {
+            builder = builder.expected_entries(entries);
         }
         builder
     }

@@ -94,6 +94,7 @@ mod refresh;
 mod refresher;
 mod rejected;
 mod removal;
+mod shard_count;
 #[cfg(feature = "snapshot")]
 mod snapshot;
 mod span;

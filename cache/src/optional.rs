@@ -156,7 +156,7 @@ where
 {
     match loaded {
         Ok(None) => {
-            leader.absent();
+            leader.absent().conclude();
             Ok(None)
         }
         Ok(Some(value)) => end(leader, Ok((value, Life::Configured))).map(Some),

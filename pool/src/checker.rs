@@ -11,14 +11,14 @@ use tokio::time::Instant;
 
 use crate::contain;
 use crate::event::Event;
-use crate::inner::{Held, Inner, Job};
+use crate::inner::{FAREWELL, Held, Inner, Job};
 use crate::manager::Manager;
 use crate::rt::timeout;
 
 /// A check that takes longer than this is not counted on: those who wait get other chances beside it.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// A connection that is counted as checking. Dropped before it passes, it is discarded.
+/// A connection that is counted as checking. Dropped before it passes, it is closed.
 struct Checking<M: Manager> {
     inner: Arc<Inner<M>>,
     held: Option<Held<M>>,
@@ -37,11 +37,10 @@ impl<M: Manager> Checking<M> {
 impl<M: Manager> Drop for Checking<M> {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
-            let (slot, entry) = held.apart();
             let inner = &self.inner;
             inner.events.tell(&Event::CheckFailed);
-            let _contained = contain::call(|| drop(entry));
-            inner.run(inner.core.check_failed(slot, self.overdue, inner.now()));
+            inner.run(inner.core.check_failed(self.overdue, inner.now()));
+            inner.close(held, FAREWELL);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use crate::contain;
-use crate::core::Was;
+use crate::core::Why;
 use crate::inner::{Held, Inner, Job, Stem, Stems};
 use crate::manager::{Manager, Verdict};
 use crate::shelf::home;
@@ -31,11 +31,12 @@ impl<M: Manager> Hold<M> for &Arc<Inner<M>> {
 }
 
 /// Whom a borrow is for: which guard it ends in, and how that holds on to the pool.
-pub(crate) trait Source<M: Manager>: Copy + Send + Unpin {
+pub(crate) trait Source<'p, M: Manager>: Copy + Send + Unpin + 'p {
     type Hold: Hold<M>;
     type Guard: Send;
 
-    fn stems(&self) -> &Stems<M>;
+    fn inner(self) -> &'p Arc<Inner<M>>;
+    fn stem(self) -> &'p Arc<Stem<M>>;
     fn hold(self) -> Self::Hold;
     fn guard(lease: Lease<M, Self::Hold>) -> Self::Guard;
 }
@@ -62,18 +63,23 @@ impl<M: Manager> Clone for Borrowing<'_, M> {
 
 impl<M: Manager> Copy for Borrowing<'_, M> {}
 
-impl<M: Manager> Source<M> for Owning<'_, M> {
+impl<'p, M: Manager> Source<'p, M> for Owning<'p, M> {
     type Hold = Arc<Stem<M>>;
     type Guard = Guard<M>;
 
     #[inline(always)]
-    fn stems(&self) -> &Stems<M> {
-        self.0
+    fn inner(self) -> &'p Arc<Inner<M>> {
+        &self.0.inner
+    }
+
+    #[inline(always)]
+    fn stem(self) -> &'p Arc<Stem<M>> {
+        self.0.of(home())
     }
 
     #[inline(always)]
     fn hold(self) -> Self::Hold {
-        Arc::clone(self.0.of(home()))
+        Arc::clone(self.stem())
     }
 
     #[inline(always)]
@@ -82,13 +88,18 @@ impl<M: Manager> Source<M> for Owning<'_, M> {
     }
 }
 
-impl<'p, M: Manager> Source<M> for Borrowing<'p, M> {
+impl<'p, M: Manager> Source<'p, M> for Borrowing<'p, M> {
     type Hold = &'p Arc<Inner<M>>;
     type Guard = GuardRef<'p, M>;
 
     #[inline(always)]
-    fn stems(&self) -> &Stems<M> {
-        self.0
+    fn inner(self) -> &'p Arc<Inner<M>> {
+        &self.0.inner
+    }
+
+    #[inline(always)]
+    fn stem(self) -> &'p Arc<Stem<M>> {
+        self.0.of(home())
     }
 
     #[inline(always)]
@@ -145,13 +156,13 @@ impl<M: Manager, H: Hold<M>> Lease<M, H> {
         let Some(held) = self.take() else { unreachable!("present until the guard ends") };
         let (slot, entry) = held.apart();
         let inner = self.inner();
-        inner.run(inner.core.gone(slot, Was::Detached, inner.now()));
+        inner.run(inner.core.detached(slot, inner.now()));
         entry.connection
     }
 
     pub(crate) fn discard(mut self) {
         if let Some(held) = self.take() {
-            self.inner().end(held, Was::Broken);
+            self.inner().end(held, Why::Broken);
         }
     }
 
@@ -181,7 +192,7 @@ impl<M: Manager, H: Hold<M>> Drop for Lease<M, H> {
                 if inner.time.is_past(held.item.dates.used) {
                     come_back(inner, held);
                 } else if let Err(held) = inner.core.put_back(held) {
-                    give_back(inner, held);
+                    hand_off(inner, held);
                 }
             }
             verdict => set_aside(inner, held, verdict.unwrap_or(Verdict::Discard)),
@@ -201,7 +212,7 @@ fn no_more_watched<M: Manager>(inner: &Arc<Inner<M>>, held: &mut Held<M>) {
 #[cold]
 fn abandon<M: Manager>(inner: &Arc<Inner<M>>, mut held: Held<M>) {
     no_more_watched(inner, &mut held);
-    inner.end(held, Was::Broken);
+    inner.end(held, Why::Broken);
 }
 
 /// A connection that is to be kept, but not at once: it was not lent just now, somebody watches, or a hook is in the way.
@@ -214,13 +225,26 @@ fn come_back<M: Manager>(inner: &Arc<Inner<M>>, mut held: Held<M>) {
     no_more_watched(inner, &mut held);
     let dates = &mut held.item.dates;
     dates.used = inner.now();
-    let back = if dates.used < dates.expires { inner.core.put_back(held) } else { Err(held) };
-    if let Err(held) = back {
+    if dates.used >= dates.expires {
         give_back(inner, held);
+    } else if let Err(held) = inner.core.put_back(held) {
+        hand_off(inner, held);
     }
 }
 
-/// Somebody waits for it, or it is not to be lent again.
+/// Somebody waits for it, most likely.
+fn hand_off<M: Manager>(inner: &Arc<Inner<M>>, held: Held<M>) {
+    match inner.core.hand_off(held) {
+        Ok(Some(waiter)) => {
+            let _contained = contain::call(|| waiter.wake());
+        }
+        Ok(None) => {}
+        Err(held) => give_back(inner, held),
+    }
+}
+
+/// Whatever the pool is like.
+#[cold]
 fn give_back<M: Manager>(inner: &Arc<Inner<M>>, held: Held<M>) {
     inner.run(inner.core.give_back(held, inner.now()));
 }
@@ -238,8 +262,8 @@ fn set_aside<M: Manager>(inner: &Arc<Inner<M>>, mut held: Held<M>, verdict: Verd
             inner.core.start_reset();
             (inner.duties.check)(inner, held, Job::Reset);
         }
-        Verdict::Discard => inner.end(held, Was::Discarded),
-        Verdict::Broken => inner.end(held, Was::Broken),
+        Verdict::Discard => inner.end(held, Why::Unclean),
+        Verdict::Broken => inner.end(held, Why::Broken),
     }
 }
 

@@ -4,13 +4,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::clock::{Ticks, Time};
 use crate::config::Config;
 use crate::contain;
-use crate::core::{self, Entry, Was};
+use crate::core::{self, Entry, Why};
 use crate::event::{Event, Events};
 use crate::hooks::Hooks;
 use crate::manager::Manager;
@@ -44,6 +45,9 @@ pub(crate) struct Duties<M: Manager> {
     /// Keeps house until the pool ends.
     pub(crate) maintain: fn(&Arc<Inner<M>>),
 }
+
+/// How long a connection that is dead or unclean may take to be closed. What takes longer would not end well, and others wait.
+pub(crate) const FAREWELL: Duration = Duration::from_millis(250);
 
 pub(crate) struct Inner<M: Manager> {
     pub(crate) core: Core<M>,
@@ -175,7 +179,7 @@ impl<M: Manager> Inner<M> {
         }
         for held in dead {
             self.events.tell(&Event::Retired);
-            self.retire(held);
+            self.close(held, Duration::MAX);
         }
         if hurry {
             self.hurry.notify_waiters();
@@ -187,16 +191,17 @@ impl<M: Manager> Inner<M> {
         let _contained = contain::call(|| drop(wakers));
     }
 
-    /// Drops a connection that was in use, and then gives up its slot.
-    pub(crate) fn end(self: &Arc<Self>, held: Held<M>, was: Was) {
-        let (slot, entry) = held.apart();
+    /// Ends a connection that was in use. Whoever waits for its slot waits until it is closed: else the target would see more
+    /// connections than there may be.
+    #[cold]
+    pub(crate) fn end(self: &Arc<Self>, held: Held<M>, why: Why) {
         self.events.tell(&Event::Discarded);
-        let _contained = contain::call(|| drop(entry));
-        self.run(self.core.gone(slot, was, self.now()));
+        self.run(self.core.discard(why, self.now()));
+        self.close(held, FAREWELL);
     }
 
     /// Closes a connection that is counted as closing: at once if that takes one step, in the background otherwise.
-    fn retire(self: &Arc<Self>, held: Held<M>) {
+    pub(crate) fn close(self: &Arc<Self>, held: Held<M>, limit: Duration) {
         let (slot, entry) = held.apart();
         let Entry { connection, .. } = entry;
         let closing = Closing { inner: Arc::clone(self), slot: Some(slot) };
@@ -211,7 +216,7 @@ impl<M: Manager> Inner<M> {
                 drop(closing);
             }
             Poll::Pending => {
-                let limit = self.config.validation_timeout;
+                let limit = limit.min(self.config.validation_timeout);
                 self.rt.spawn_if_possible(async move {
                     let closing = closing;
                     let mut work = work;
@@ -240,7 +245,7 @@ struct Closing<M: Manager> {
 impl<M: Manager> Drop for Closing<M> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            self.inner.run(self.inner.core.gone(slot, Was::Closing, self.inner.now()));
+            self.inner.run(self.inner.core.closed(slot, self.inner.now()));
         }
     }
 }

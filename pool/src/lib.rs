@@ -40,7 +40,9 @@
 //! - Returning needs no runtime, no task and no allocation, and works anywhere, also while unwinding.
 
 mod acquire;
+mod alarm;
 mod builder;
+mod call;
 mod checker;
 mod clock;
 mod config;

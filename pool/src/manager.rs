@@ -64,9 +64,11 @@ pub trait Manager: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Ends a connection in a friendly way, when the pool retires it or closes. The first step is taken at once, the rest
-    /// in a background task, bounded by [`validation_timeout`](crate::PoolBuilder::validation_timeout); where there is no
-    /// runtime the rest is left out. Broken and discarded connections are just dropped. Default: drops it.
+    /// Ends a connection in a friendly way, whatever the reason: old age, a failed check, a verdict, the pool's end. It may be
+    /// dead, or in the middle of something. The first step is taken at once, the rest in a background task, bounded by
+    /// [`validation_timeout`](crate::PoolBuilder::validation_timeout), and by 250 ms if the connection is dead or unclean;
+    /// where there is no runtime the rest is left out. Until it has ended it counts against
+    /// [`max_size`](crate::PoolBuilder::max_size). Default: drops it.
     fn close(&self, connection: Self::Connection) -> impl Future<Output = ()> + Send {
         async move { drop(connection) }
     }

@@ -8,9 +8,9 @@ use loom::sync::Arc;
 use loom::thread;
 use tokio::time::Instant;
 
-use crate::core::{Attempt, Borrow, Checkout, Core, Delivery, Held, Limits};
+use crate::core::{After, Attempt, Borrow, Checkout, Core, Delivery, Held, Limits, Want};
 use crate::shelf::{Miss, Placed, Shelf};
-use crate::waiters::{Rank, Ticket, Waiter};
+use crate::waiters::{Ticket, Waiter};
 
 fn shelf(items: u32, stacks: usize) -> Arc<Shelf<u32>> {
     let shelf = Shelf::new(2, stacks);
@@ -94,8 +94,9 @@ fn lent_with(barging: u64) -> (Arc<Pool>, Held<u32>) {
         shedding: None,
     };
     let core = Pool::new(1, 1, (Duration::from_millis(1), Duration::from_millis(1)), limits);
-    let (checkout, mut after) = core.checkout(None, Rank::default(), NOW, Instant::now());
-    let Checkout::Wait(ticket) = checkout else { panic!("there is none yet") };
+    let (checkout, after) = join(&core);
+    let mut after = after.expect("an opener is wanted");
+    let Checkout::Wait(ticket, _) = checkout else { panic!("there is none yet") };
     let slot = after.rest().open.pop().expect("an opener is wanted");
     let attempt = Attempt { connection: 7, generation: 0, took: Duration::ZERO };
     let after = core.opened(slot, attempt, NOW);
@@ -111,9 +112,20 @@ fn delivered(core: &Pool, ticket: Ticket) -> Option<Held<u32>> {
     }
 }
 
+fn join(core: &Pool) -> (Checkout<u32, std::fmt::Error>, Option<After<u32, std::fmt::Error>>) {
+    let now = Instant::now();
+    let want = Want { class: 0, front: false, instant: now, deadline: now, runtime: None };
+    let mut waiter = Some(Waiter::Thread(std::thread::current()));
+    if let Some((ticket, cover)) = core.join(&want, &mut waiter) {
+        return (Checkout::Wait(ticket, cover), None);
+    }
+    let (checkout, after) = core.checkout(None, &want, waiter, NOW);
+    (checkout, Some(after))
+}
+
 /// Returns a connection, as a guard does. The connection, if it was to be ended.
 fn give_back(core: &Pool, held: Held<u32>) -> usize {
-    match core.put_back(held) {
+    match core.put_back(held).or_else(|held| core.hand_off(held).map(drop)) {
         Ok(()) => 0,
         Err(held) => core.give_back(held, NOW).into_parts().1.map_or(0, |rest| rest.dead.len()),
     }
@@ -124,7 +136,7 @@ fn ask(core: &Pool) -> Result<Held<u32>, Checkout<u32, std::fmt::Error>> {
     if let Borrow::Fit(held) = core.borrow(|| NOW) {
         return Ok(held);
     }
-    match core.checkout(None, Rank::default(), NOW, Instant::now()).0 {
+    match join(core).0 {
         Checkout::Ready(held) => Ok(held),
         other => Err(other),
     }
@@ -143,7 +155,7 @@ fn models_a_return_finds_the_waiter() {
         assert_eq!(returner.join().unwrap(), 0);
         match asked {
             Ok(held) => assert_eq!(held.item.connection, 7),
-            Err(Checkout::Wait(ticket)) => assert!(delivered(&core, ticket).is_some(), "forgotten"),
+            Err(Checkout::Wait(ticket, _)) => assert!(delivered(&core, ticket).is_some(), "forgotten"),
             Err(_) => panic!("neither served nor waiting"),
         }
     });
@@ -158,7 +170,7 @@ fn models_a_waiter_that_leaves_passes_it_on() {
             let core = Arc::clone(&core);
             thread::spawn(move || match ask(&core) {
                 Ok(held) => drop(give_back(&core, held)),
-                Err(Checkout::Wait(ticket)) => drop(core.leave(ticket, NOW)),
+                Err(Checkout::Wait(ticket, _)) => drop(core.leave(ticket, NOW)),
                 Err(_) => panic!("neither served nor waiting"),
             })
         };
@@ -171,7 +183,7 @@ fn models_a_waiter_that_leaves_passes_it_on() {
         returner.join().unwrap();
         match asked {
             Ok(held) => assert_eq!(held.item.connection, 7),
-            Err(Checkout::Wait(ticket)) => assert!(delivered(&core, ticket).is_some(), "forgotten"),
+            Err(Checkout::Wait(ticket, _)) => assert!(delivered(&core, ticket).is_some(), "forgotten"),
             Err(_) => panic!("neither served nor waiting"),
         }
     });
@@ -187,7 +199,7 @@ fn models_the_nudged_find_it_or_pass_it_on() {
             let core = Arc::clone(&core);
             thread::spawn(move || match ask(&core) {
                 Ok(held) => drop(give_back(&core, held)),
-                Err(Checkout::Wait(ticket)) => drop(core.leave(ticket, NOW)),
+                Err(Checkout::Wait(ticket, _)) => drop(core.leave(ticket, NOW)),
                 Err(_) => panic!("neither served nor waiting"),
             })
         };
@@ -200,7 +212,7 @@ fn models_the_nudged_find_it_or_pass_it_on() {
         returner.join().unwrap();
         match asked {
             Ok(held) => assert_eq!(held.item.connection, 7),
-            Err(Checkout::Wait(ticket)) => assert!(delivered(&core, ticket).is_some(), "forgotten"),
+            Err(Checkout::Wait(ticket, _)) => assert!(delivered(&core, ticket).is_some(), "forgotten"),
             Err(_) => panic!("neither served nor waiting"),
         }
     });

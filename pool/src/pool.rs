@@ -25,7 +25,7 @@ use crate::rt::{Rt, after};
 use crate::shelf::MOST_STACKS;
 use crate::stats::Stats;
 use crate::timings::{Recorders, Timings};
-use crate::watch::{Borrow, Watch};
+use crate::watch::{Borrow, Caller, Watch};
 use crate::{checker, contain, maintenance, opener};
 
 /// A pool of connections.
@@ -67,7 +67,7 @@ impl<M: Manager> PoolBuilder<M> {
         async move {
             let pool = self.build()?;
             pool.warm_up();
-            let first = acquire(Owning(pool.stems()), Usual, caller).await;
+            let first = pool.get_from(caller).await;
             drop(first.map_err(StartError::Connect)?);
             Ok(pool)
         }
@@ -129,6 +129,13 @@ impl<M: Manager> Pool<M> {
     /// Starts the configuration of a pool.
     pub fn builder(manager: M) -> PoolBuilder<M> {
         PoolBuilder::new(manager)
+    }
+
+    fn get_from(
+        &self,
+        caller: Caller,
+    ) -> impl Future<Output = Result<Guard<M>, Error<M::Error>>> + Send + use<'_, M> {
+        acquire(Owning(self.stems()), Usual, caller)
     }
 
     /// Borrows a connection; waits for one if need be, first come first served.

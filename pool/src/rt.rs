@@ -8,7 +8,7 @@ use tokio::time::Instant;
 mod imp {
     use std::sync::OnceLock;
 
-    use tokio::runtime::{Builder, Handle};
+    use tokio::runtime::{Builder, Handle, Id};
     use tokio::sync::oneshot;
     use tokio::time::Instant;
 
@@ -67,6 +67,20 @@ mod imp {
         pub(crate) fn sleep_until(&self, deadline: Instant) -> Sleep {
             self.enter(|| sleep_until(deadline))
         }
+
+        /// The runtime whose timers a task that waits here has; it is started if there is none.
+        #[expect(clippy::unnecessary_wraps, reason = "a twin of shuttle's, which has no time")]
+        pub(crate) fn timer(&self) -> Option<Id> {
+            Some(match &self.explicit {
+                Some(handle) => handle.id(),
+                None => Handle::try_current().map_or_else(|_| self.handle().id(), |handle| handle.id()),
+            })
+        }
+
+        /// Runs a task where no runtime of others ends it.
+        pub(crate) fn spawn_privately(&self, task: impl Future<Output = ()> + Send + 'static) {
+            drop(self.private.get_or_init(Private::start).handle.spawn(task));
+        }
     }
 
     impl Private {
@@ -94,7 +108,7 @@ mod imp {
     use std::future::Pending;
     use std::time::Duration;
 
-    use tokio::runtime::Handle;
+    use tokio::runtime::{Handle, Id};
     use tokio::time::Instant;
 
     /// A schedule has no time: nothing is ever due.
@@ -139,10 +153,18 @@ mod imp {
         pub(crate) fn sleep_until(&self, _: Instant) -> Sleep {
             std::future::pending()
         }
+
+        pub(crate) fn timer(&self) -> Option<Id> {
+            None
+        }
+
+        pub(crate) fn spawn_privately(&self, task: impl Future<Output = ()> + Send + 'static) {
+            self.spawn(task);
+        }
     }
 }
 
-pub(crate) use imp::{Rt, Sleep, sleep, sleep_until, timeout, timeout_at};
+pub(crate) use imp::{Rt, sleep, sleep_until, timeout, timeout_at};
 
 /// `from + by`, or a moment about 30 years away where that overflows.
 pub(crate) fn after(from: Instant, by: Duration) -> Instant {

@@ -152,7 +152,8 @@ thread_local! {
 /// This thread's number, for its home stack. Threads have the same one until they [`settle`], which is no harm before they meet.
 #[inline(always)]
 pub(crate) fn home() -> usize {
-    HOME.with(ThreadCell::get)
+    // The threads of a model share one of the system's, and each run of it must be like the others.
+    if cfg!(any(millpond_loom, millpond_shuttle)) { 0 } else { HOME.with(ThreadCell::get) }
 }
 
 /// Gives this thread a number of its own, if it has none: it went to an empty stack, or met another thread on one.
@@ -287,13 +288,13 @@ impl<T> Shelf<T> {
     pub(crate) fn take(&self) -> Result<Box<Placed<T>>, Miss> {
         let stack = self.stack(home());
         let word = stack.load(Ordering::Acquire);
-        // Blocked looks negative, and of an empty stack the index is beyond all others.
-        let top = word as u32;
-        if top as i32 >= 0 {
-            if let Some(cell) = self.first.get((top as usize).wrapping_sub(1)) {
-                if pop(cell, stack, word).is_ok() {
-                    return Ok(cell.lift());
-                }
+        if word & BLOCKED != 0 {
+            return Err(Miss::Blocked);
+        }
+        // Of an empty stack the index is beyond all others.
+        if let Some(cell) = self.first.get((word as u32 as usize).wrapping_sub(1)) {
+            if pop(cell, stack, word).is_ok() {
+                return Ok(cell.lift());
             }
         }
         self.take_any()

@@ -9,6 +9,8 @@
 use std::task::Waker;
 use std::thread::Thread;
 
+use tokio::time::Instant;
+
 use crate::clock::Ticks;
 
 /// How many classes of priority there are.
@@ -65,6 +67,8 @@ pub(crate) struct Rank {
     pub(crate) front: bool,
     /// When it came.
     pub(crate) since: Ticks,
+    /// When its time is up, if somebody else is to tell it so.
+    pub(crate) deadline: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -93,12 +97,14 @@ pub(crate) struct Waiters<D> {
     free: Vec<usize>,
     lists: [List; CLASSES],
     len: usize,
+    /// A bit for each class in which somebody waits.
+    classes: u8,
     nudged: usize,
 }
 
 impl<D> Waiters<D> {
     pub(crate) fn new() -> Self {
-        Self { nodes: Vec::new(), free: Vec::new(), lists: [EMPTY; CLASSES], len: 0, nudged: 0 }
+        Self { nodes: Vec::new(), free: Vec::new(), lists: [EMPTY; CLASSES], len: 0, classes: 0, nudged: 0 }
     }
 
     /// Those who wait and have no delivery yet.
@@ -116,18 +122,8 @@ impl<D> Waiters<D> {
     }
 
     /// Joins at the end of a class, or at its front.
-    pub(crate) fn join(&mut self, rank: Rank) -> Ticket {
-        let node = Node { prev: NONE, next: NONE, rank, state: State::Waiting(None) };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.nodes[index] = node;
-                index
-            }
-            None => {
-                self.nodes.push(node);
-                self.nodes.len() - 1
-            }
-        };
+    pub(crate) fn join(&mut self, rank: Rank, waiter: Option<Waiter>) -> Ticket {
+        let index = self.free.pop().unwrap_or_else(|| self.grow());
         let list = &mut self.lists[rank.class];
         let (prev, next) = if rank.front { (NONE, list.head) } else { (list.tail, NONE) };
         if prev == NONE {
@@ -136,8 +132,8 @@ impl<D> Waiters<D> {
         if next == NONE {
             list.tail = index;
         }
-        self.nodes[index].prev = prev;
-        self.nodes[index].next = next;
+        self.classes |= 1 << rank.class;
+        self.nodes[index] = Node { prev, next, rank, state: State::Waiting(waiter) };
         if prev != NONE {
             self.nodes[prev].next = index;
         }
@@ -148,14 +144,25 @@ impl<D> Waiters<D> {
         Ticket(index)
     }
 
+    #[cold]
+    fn grow(&mut self) -> usize {
+        self.nodes.push(Node { prev: NONE, next: NONE, rank: Rank::default(), state: State::Free });
+        self.nodes.len() - 1
+    }
+
+    #[inline]
     fn unlink(&mut self, index: usize) {
-        let (prev, next) = (self.nodes[index].prev, self.nodes[index].next);
-        let list = &mut self.lists[self.nodes[index].rank.class];
+        let Node { prev, next, rank: Rank { class, .. }, .. } = self.nodes[index];
+        let list = &mut self.lists[class];
         if prev == NONE {
             list.head = next;
         }
         if next == NONE {
             list.tail = prev;
+        }
+        if list.head == NONE {
+            list.passed = 0;
+            self.classes &= !(1 << class);
         }
         if prev != NONE {
             self.nodes[prev].next = next;
@@ -167,7 +174,19 @@ impl<D> Waiters<D> {
     }
 
     /// The class whose turn it is, if anybody waits.
+    #[inline]
     fn turn(&self) -> Option<usize> {
+        if self.classes & self.classes.wrapping_sub(1) != 0 { self.turn_of_several() } else { self.only() }
+    }
+
+    /// The only class in which anybody waits.
+    #[inline]
+    fn only(&self) -> Option<usize> {
+        (self.classes != 0).then(|| self.classes.trailing_zeros() as usize)
+    }
+
+    #[cold]
+    fn turn_of_several(&self) -> Option<usize> {
         let waits = |class: &usize| self.lists[*class].head != NONE;
         let overlooked = (1..CLASSES).rev().filter(waits).find(|class| self.lists[*class].passed >= PATIENCE);
         overlooked.or_else(|| (0..CLASSES).find(waits))
@@ -184,8 +203,10 @@ impl<D> Waiters<D> {
         let index = self.lists[class].head;
         self.unlink(index);
         self.lists[class].passed = 0;
-        for list in &mut self.lists[class + 1..] {
-            list.passed = if list.head == NONE { 0 } else { list.passed.saturating_add(1) };
+        if self.classes >> class > 1 {
+            for list in &mut self.lists[class + 1..] {
+                list.passed = if list.head == NONE { 0 } else { list.passed.saturating_add(1) };
+            }
         }
         match std::mem::replace(&mut self.nodes[index].state, State::Delivered(delivery)) {
             State::Waiting(waiter) => Ok(waiter),
@@ -247,6 +268,32 @@ impl<D> Waiters<D> {
         }
     }
 
+    /// Stores whom to wake, for one who joined just now.
+    pub(crate) fn settle(&mut self, ticket: Ticket, waiter: Waiter) {
+        if let State::Waiting(place) | State::Nudged(place) = &mut self.nodes[ticket.0].state {
+            *place = Some(waiter);
+        }
+    }
+
+    /// Those whose time is up, to be woken, and the first deadline of the others.
+    pub(crate) fn late(&mut self, now: Instant) -> (Vec<Waiter>, Option<Instant>) {
+        let (mut late, mut next) = (Vec::new(), None::<Instant>);
+        for list in self.lists {
+            let mut index = list.head;
+            while index != NONE {
+                let node = &mut self.nodes[index];
+                index = node.next;
+                let Some(deadline) = node.rank.deadline else { continue };
+                if deadline > now {
+                    next = Some(next.map_or(deadline, |next| next.min(deadline)));
+                } else if let State::Waiting(waiter) | State::Nudged(waiter) = &mut node.state {
+                    late.extend(waiter.take());
+                }
+            }
+        }
+        (late, next)
+    }
+
     /// Takes the delivery if it is there already.
     pub(crate) fn take_if_delivered(&mut self, ticket: Ticket) -> Option<D> {
         let state = &mut self.nodes[ticket.0].state;
@@ -305,6 +352,9 @@ impl<D> Waiters<D> {
             }
             assert_eq!(list.tail, prev, "the tail is the last");
         }
+        for (class, list) in self.lists.iter().enumerate() {
+            assert_eq!(self.classes >> class & 1 == 1, list.head != NONE, "classes with waiters");
+        }
         assert_eq!((self.len, self.nudged), (len, nudged), "the queue counts what it holds");
     }
 }
@@ -320,9 +370,9 @@ mod tests {
     #[test]
     fn serves_in_order_and_skips_those_who_left() {
         let mut waiters = Waiters::new();
-        let tickets: Vec<_> = (0..4).map(|_| waiters.join(Rank::default())).collect();
+        let tickets: Vec<_> = (0..4).map(|_| waiters.join(Rank::default(), None)).collect();
         assert_eq!(waiters.leave(tickets[1]).0, None);
-        let first = waiters.join(Rank { front: true, ..Rank::default() });
+        let first = waiters.join(Rank { front: true, ..Rank::default() }, None);
         waiters.check_invariants();
         for delivery in 0..4 {
             waiters.deliver(delivery).unwrap();
@@ -340,8 +390,8 @@ mod tests {
     #[test]
     fn higher_classes_come_first_and_lower_ones_are_not_starved() {
         let mut waiters = Waiters::new();
-        let low = waiters.join(Rank { class: 2, ..Rank::default() });
-        let high: Vec<_> = (0..20).map(|_| waiters.join(Rank::default())).collect();
+        let low = waiters.join(Rank { class: 2, ..Rank::default() }, None);
+        let high: Vec<_> = (0..20).map(|_| waiters.join(Rank::default(), None)).collect();
         for delivery in 0..9 {
             waiters.deliver(delivery).unwrap();
             waiters.check_invariants();
@@ -354,7 +404,7 @@ mod tests {
     #[test]
     fn the_nudged_keep_their_place() {
         let mut waiters = Waiters::<u32>::new();
-        let tickets: Vec<_> = (0..3).map(|_| waiters.join(Rank::default())).collect();
+        let tickets: Vec<_> = (0..3).map(|_| waiters.join(Rank::default(), None)).collect();
         let mut wake = Vec::new();
         assert!(waiters.nudge(&mut wake) && waiters.nudge(&mut wake));
         assert!(waiters.is_nudged(tickets[0]) && waiters.is_nudged(tickets[1]) && waiters.nudged() == 2);

@@ -157,6 +157,11 @@ impl<K, V, E> Behind<K, V, E> {
         if let (Accept::Accepted { .. }, Some(log)) = (&accept, &self.journal) {
             // Under the lock, so that the journal's order is the queue's.
             receipt = record.take().map(|record| log.append(queue.accepted(), record));
+            if log.wants_live() {
+                if let Some(live) = queue.live() {
+                    log.keep_live(queue.accepted(), live);
+                }
+            }
         }
         drop(queue);
         match accept {

@@ -22,6 +22,10 @@ impl<K, V> CacheBuilder<K, Option<V>> {
     /// [`negative_time_to_live`](CacheBuilder::negative_time_to_live), which takes `Option::is_none`. Weighers, listeners and
     /// rules of expiry see the `Option`. With [`stale_if_error`](CacheBuilder::stale_if_error), reads get the old value while
     /// the store fails. See [`backing`](super) for an example. Needs the feature `store`.
+    ///
+    /// Only for the default hasher, which is keyed and resists floods of chosen keys: that of a builder with
+    /// [`hasher`](CacheBuilder::hasher) would be a fourth type parameter on everything here. A key whose `Hash` writes one
+    /// precomputed `u64` costs little with it.
     pub fn read_through<St>(self, store: St) -> StoreCacheBuilder<K, V, St>
     where
         K: Sync,

@@ -10,6 +10,7 @@ use equivalent::Equivalent;
 
 use super::error::{CloseError, StoreCacheError};
 use super::inner::{Inner, Mode};
+use super::many::PutManyError;
 use super::stats::StoreStats;
 use super::store::{Store, StoreError};
 use crate::compute::Op;
@@ -122,6 +123,48 @@ where
     /// - Write-behind: dropped while it waits for room, it did nothing; while it waits for the journal, it is accepted.
     pub async fn put(&self, key: K, value: V) -> Result<(), StoreCacheError<St::Error>> {
         self.write(key, Some(value)).await
+    }
+
+    /// Stores many values, each as [`put`](Self::put) does. Of a key that is there twice the last value counts.
+    ///
+    /// - Write-through: by one [`write`](Store::write) of the store (more only for keys whose hashes are equal), under the turns of all
+    ///   keys. Split what is more than the store takes in a statement.
+    /// - Write-behind: into the queue, in this order; then the journal is waited for once, so that all share its syncs.
+    ///
+    /// # Errors
+    /// [`PutManyError`] has the keys that failed, each with the error that `put` would have returned. The others are done.
+    ///
+    /// # Panics
+    /// As for [`put`](Self::put).
+    ///
+    /// # Cancellation
+    /// As for [`put`](Self::put); with write-behind, those that were accepted by then are written, and the others are not.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use millpond_cache::Cache;
+    /// # use millpond_cache::backing::{Store, StoreError, Write, Written};
+    /// # struct Table;
+    /// # impl Store<u32, String> for Table {
+    /// #     type Error = String;
+    /// #     async fn load(&self, _: &u32) -> Result<Option<String>, StoreError<String>> { Ok(None) }
+    /// #     async fn write(&self, batch: &[Write<u32, String>]) -> Result<Written<String>, StoreError<String>> {
+    /// #         assert_eq!(batch.len(), 3);
+    /// #         Ok(Written::all())
+    /// #     }
+    /// # }
+    /// let cache = Cache::builder().max_capacity(100).read_through(Table).write_through().build()?;
+    /// cache.put_many((1..=3).map(|n| (n, format!("value {n}")))).await?;
+    /// assert_eq!(cache.get(&2).await?.as_deref(), Some("value 2"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn put_many(
+        &self,
+        writes: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<(), PutManyError<K, St::Error>> {
+        self.inner.put_many(writes).await
     }
 
     /// Deletes a key from the store, as [`put`](Self::put) stores one.
@@ -329,6 +372,7 @@ where
                 stats.journal_bytes = figures.bytes;
                 stats.journal_syncs = figures.syncs;
                 stats.journal_blocks = figures.blocks;
+                stats.journal_compactions = figures.compactions;
             }
         }
         stats

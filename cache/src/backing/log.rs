@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::journal_error::JournalError;
+use super::queue::Departed;
 
 /// Comes back when a write is as safe as the journal was told to make it.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub(crate) struct LogFigures {
     pub(crate) bytes: u64,
     pub(crate) syncs: u64,
     pub(crate) blocks: u64,
+    pub(crate) compactions: u64,
 }
 
 /// A journal of accepted writes. Numbers are those of the queue.
@@ -32,6 +34,11 @@ pub(crate) trait Log<K, V>: Send + Sync {
     fn encode(&self, key: &K, value: Option<&V>) -> Result<Vec<u8>, JournalError>;
     /// Called in the order of the numbers, under the queue's lock: only hands over.
     fn append(&self, number: u64, record: Vec<u8>) -> Receipt;
+    /// Whether it has grown so much that it would rather have all that is not resolved once more, and forget the rest.
+    fn wants_live(&self) -> bool;
+    /// The newest write of each key that has one which is not resolved, as of this number. Called under the queue's lock, after
+    /// [`append`](Self::append) of that number: only hands over.
+    fn keep_live(&self, number: u64, live: Vec<Departed<K, V>>);
     /// Comes back when all that was appended before is on the disk, whatever the mode; `None` if it is.
     fn barrier(&self) -> Option<Receipt>;
     /// Writes up to this number came from the journal.

@@ -76,6 +76,7 @@ mod inner;
 mod journal;
 mod journal_error;
 mod log;
+mod many;
 mod queue;
 mod settings;
 mod stats;
@@ -95,6 +96,7 @@ pub use self::face::StoreCache;
 #[cfg(feature = "journal")]
 pub use self::journal::{Journal, JournalOptions, JournalReport, JournalSync};
 pub use self::journal_error::JournalError;
+pub use self::many::PutManyError;
 pub use self::settings::{WhenFull, WriteBehind};
 pub use self::stats::StoreStats;
 pub use self::store::{Lasting, Store, StoreError, Write, Written};

@@ -202,11 +202,20 @@ impl Model {
     fn check(&self) {
         self.queue.check_invariants();
         let reference = &self.reference;
+        let mut live = BTreeMap::new();
         for key in 0..8 {
             let newest = reference.next.get(&key).or(reference.flying.get(&key));
             let pending = self.queue.pending(key % 2, &key).map(|value| value.as_deref().copied());
             assert_eq!(pending, newest.map(|group| group.value), "reads see what is not written yet");
+            live.extend(newest.map(|group| (key, group.value)));
         }
+        let kept = self.queue.live().map(|live| {
+            live.iter()
+                .map(|(key, value)| (**key, value.as_deref().copied()))
+                .collect::<BTreeMap<u64, Value>>()
+        });
+        let expected = reference.unreported.is_empty().then_some(live);
+        assert_eq!(kept, expected, "the newest of each, unless there are letters on their way");
         for &number in &reference.flushes {
             let expected = reference.oldest().is_none_or(|oldest| oldest > number);
             assert_eq!(self.queue.is_resolved(number), expected, "flush {number}");

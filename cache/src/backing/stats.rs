@@ -22,6 +22,7 @@ pub struct StoreStats {
     pub(super) journal_bytes: u64,
     pub(super) journal_syncs: u64,
     pub(super) journal_blocks: u64,
+    pub(super) journal_compactions: u64,
     pub(super) is_store_down: bool,
 }
 
@@ -109,6 +110,12 @@ impl StoreStats {
     #[must_use]
     pub fn journal_blocks(&self) -> u64 {
         self.journal_blocks
+    }
+
+    /// How often the journal was written anew with what the queue holds, because it had grown by more than that.
+    #[must_use]
+    pub fn journal_compactions(&self) -> u64 {
+        self.journal_compactions
     }
 
     /// Whether the circuit breaker is open, or the last batch of write-behind failed as a whole.

@@ -94,7 +94,7 @@ where
     /// Writes a batch of upserts and deletes, in which no key is there twice; in any order, not necessarily as one
     /// transaction.
     ///
-    /// With write-through a batch is one write. Several batches may be written at once, never two with the same key.
+    /// With write-through a batch is one write, or those of one [`put_many`](super::StoreCache::put_many). Several batches may be written at once, never two with the same key.
     ///
     /// # Errors
     /// An error means the batch as a whole: all of it, some or nothing may have been written. After a transient one it is

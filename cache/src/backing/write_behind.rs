@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::behind::Behind;
 use super::error::{CloseError, StoreCacheError};
 use super::inner::Inner;
+use super::log::Receipt;
 use super::store::Store;
 use crate::core::load::Boarding;
 use crate::core::write::Life;
@@ -27,16 +28,25 @@ where
         key: K,
         value: Option<V>,
     ) -> Result<(), StoreCacheError<St::Error>> {
-        let key = Arc::new(key);
+        match self.accept_behind(behind, Arc::new(key), value).await? {
+            Some(receipt) => receipt.wait().await.map_err(StoreCacheError::Journal),
+            None => Ok(()),
+        }
+    }
+
+    /// Up to the moment from which it is only the journal that is waited for.
+    pub(crate) async fn accept_behind(
+        self: &Arc<Self>,
+        behind: &Behind<K, V, St::Error>,
+        key: Arc<K>,
+        value: Option<V>,
+    ) -> Result<Option<Receipt>, StoreCacheError<St::Error>> {
         let receipt = behind.accept(Arc::clone(&key), value.map(Arc::new), || self.now()).await?;
         // It is accepted: up to the receipt there is no await, so nobody can leave in between.
         self.ensure_driven(behind);
         self.cache.invalidate(&*key);
         self.publish(&key);
-        match receipt {
-            Some(receipt) => receipt.wait().await.map_err(StoreCacheError::Journal),
-            None => Ok(()),
-        }
+        Ok(receipt)
     }
 
     /// Loads a key from the queue into the cache, unless somebody else is loading it or it is there.

@@ -28,6 +28,9 @@ use super::turns::{Turn, Turns};
 use crate::core::load::{Boarding, Leader};
 use crate::core::write::Life;
 
+/// The right to load a key, for the time of a write.
+type Flying<K, V> = Leader<'static, K, Option<V>, ahash::RandomState>;
+
 type Answer<R, E> = Result<R, StoreCacheError<E>>;
 
 impl<K: Eq> Through<K> {
@@ -94,7 +97,7 @@ where
         key: Arc<K>,
         change: impl Future<Output = Result<(Option<V>, R), StoreError<St::Error>>> + Send + 'static,
     ) -> Answer<R, St::Error> {
-        let writing = Writing::begin(self, through).ok_or(StoreCacheError::Closed)?;
+        let writing = Writing::begin(self, through, 1).ok_or(StoreCacheError::Closed)?;
         let hash = through.hasher.hash_one(&*key);
         let turn = through.turns.take(hash, Arc::clone(&key)).await;
         // Nothing has happened so far. From here on it happens to the end, whoever leaves.
@@ -108,7 +111,7 @@ where
     }
 
     /// Empties the cache of a key, and leads its flight.
-    fn lead_alone(&self, key: &K) -> Leader<'static, K, Option<V>, ahash::RandomState> {
+    pub(crate) fn lead_alone(&self, key: &K) -> Flying<K, V> {
         loop {
             // Also detaches a load that is under way: what it reads may be older than what is written now.
             self.cache.invalidate(key);
@@ -117,16 +120,33 @@ where
             }
         }
     }
+
+    /// Ends the flight of a write: with what the store has confirmed, or, without, with nothing.
+    pub(crate) fn conclude_through(&self, leader: Flying<K, V>, key: &K, confirmed: Option<Option<V>>) {
+        match confirmed {
+            Some(value) if leader.stands() => {
+                leader.loaded(value, Life::Configured);
+            }
+            _ => {
+                let was_lost = !leader.stands();
+                drop(leader);
+                if was_lost {
+                    self.cache.invalidate(key);
+                }
+            }
+        }
+    }
 }
 
-/// A write that was begun, counted for `close`.
-struct Writing<K, V, St>
+/// Writes that were begun, counted for `close`.
+pub(crate) struct Writing<K, V, St>
 where
     K: Sync,
     V: Send,
     St: Store<K, V>,
 {
-    inner: Arc<Inner<K, V, St>>,
+    pub(crate) inner: Arc<Inner<K, V, St>>,
+    count: usize,
 }
 
 impl<K, V, St> Writing<K, V, St>
@@ -135,13 +155,13 @@ where
     V: Clone + Send + Sync + 'static,
     St: Store<K, V>,
 {
-    fn begin(inner: &Arc<Inner<K, V, St>>, through: &Through<K>) -> Option<Self> {
+    pub(crate) fn begin(inner: &Arc<Inner<K, V, St>>, through: &Through<K>, count: usize) -> Option<Self> {
         let mut writing = through.writing.lock();
         if through.is_closed() {
             return None;
         }
-        *writing += 1;
-        Some(Self { inner: Arc::clone(inner) })
+        *writing += count;
+        Some(Self { inner: Arc::clone(inner), count })
     }
 
     async fn run<R>(
@@ -166,21 +186,17 @@ where
             _ => permit.answered(),
         }
         let answer = match answer {
-            Ok((value, answer)) if leader.stands() => {
-                leader.loaded(value, Life::Configured);
+            Ok((value, answer)) => {
+                inner.conclude_through(leader, &key, Some(value));
                 Ok(answer)
             }
-            answer => {
-                let was_lost = !leader.stands();
-                drop(leader);
-                if was_lost {
-                    inner.cache.invalidate(&*key);
-                }
-                answer.map(|(_, answer)| answer)
+            Err(error) => {
+                inner.conclude_through(leader, &key, None);
+                Err(error.into())
             }
         };
         drop(turn);
-        answer.map_err(StoreCacheError::from)
+        answer
     }
 }
 
@@ -193,7 +209,7 @@ where
     fn drop(&mut self) {
         if let Mode::Through(through) = &self.inner.mode {
             let mut writing = through.writing.lock();
-            *writing -= 1;
+            *writing -= self.count;
             if *writing == 0 {
                 drop(writing);
                 through.idle.notify_waiters();

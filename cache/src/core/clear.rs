@@ -4,6 +4,8 @@
 //! takes some of them out before it looks for room, and more if it needs their room; `run_pending_tasks` takes all.
 
 use super::Core;
+use super::held::Held;
+use super::later::Later;
 use super::write::Credit;
 use crate::notifications::Removed;
 use crate::removal::RemovalCause;
@@ -106,19 +108,20 @@ impl<K, V, S> Core<K, V, S> {
 
     /// Before a write: takes some entries out that wait in its shard, and in others as many as it needs for its room.
     #[inline]
-    pub(super) fn sweep_for(&self, own: usize, need: u64) {
+    pub(super) fn sweep_for(&self, own: usize, need: u64, later: &mut Later<'_, K, V, S>) {
         if self.waiting.any() {
-            self.sweep_for_slow(own, need);
+            self.sweep_for_slow(own, need, later);
         }
     }
 
     #[cold]
-    fn sweep_for_slow(&self, own: usize, need: u64) {
-        self.sweep_shard(own, PER_WRITE);
+    fn sweep_for_slow(&self, own: usize, need: u64, later: &mut Later<'_, K, V, S>) {
+        self.sweep_shard(own, PER_WRITE, later);
         for step in 0..self.shards.len() {
             let index = (own + step) % self.shards.len();
             while self.budget.room() < need {
-                if self.sweep_shard(index, PER_LOCK.min(usize::try_from(need).unwrap_or(PER_LOCK))) {
+                let most = PER_LOCK.min(usize::try_from(need).unwrap_or(PER_LOCK));
+                if self.sweep_shard(index, most, later) {
                     break;
                 }
             }
@@ -129,18 +132,25 @@ impl<K, V, S> Core<K, V, S> {
     pub(super) fn sweep_all(&self) {
         if self.waiting.any() {
             for index in 0..self.shards.len() {
-                while !self.sweep_shard(index, PER_LOCK) {}
+                loop {
+                    let mut later = Later::new(Held::Borrowed(self));
+                    let done = self.sweep_shard(index, PER_LOCK, &mut later);
+                    later.conclude();
+                    if done {
+                        break;
+                    }
+                }
             }
         }
     }
 
-    fn sweep_shard(&self, index: usize, most: usize) -> bool {
+    fn sweep_shard(&self, index: usize, most: usize, later: &mut Later<'_, K, V, S>) -> bool {
         let pin = self.pin_if_watched();
         let mut removed = self.removed();
         let mut locked = self.shards[index].lock();
         let done = self.sweep(&mut locked, most, &mut removed);
         let aftermath = locked.finish();
-        self.conclude(pin, index, &removed, aftermath);
+        later.add(pin, index, removed, aftermath);
         done
     }
 }

@@ -9,6 +9,7 @@
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
+use super::later::Later;
 use super::load::Leader;
 use super::write::{Fresh, Life};
 use crate::flight::Outcome;
@@ -20,6 +21,15 @@ use crate::store::locked::{Ends, Locked, Spot};
 enum Change<V> {
     Put(V, u32, Ends),
     Remove,
+}
+
+impl<V> Change<V> {
+    fn value(self) -> Option<V> {
+        match self {
+            Self::Put(value, ..) => Some(value),
+            Self::Remove => None,
+        }
+    }
 }
 
 impl<K, V, S> Leader<'_, K, V, S>
@@ -52,36 +62,40 @@ where
         self.change(true, Change::Remove)
     }
 
-    fn change(mut self, seen: bool, change: Change<V>) -> Result<(), K> {
-        let core = &*self.core;
-        let hash = self.hash;
+    fn change(self, seen: bool, change: Change<V>) -> Result<(), K> {
+        // Dropped after the leader, if a comparison panics: drops may compute the key.
+        let mut later = Later::new(self.core.clone());
+        let mut leader = self;
+        let core = &*leader.core;
+        let hash = leader.hash;
         let index = core.shard_index(hash);
         let pin = core.pin_if_watched();
         let mut removed = core.removed();
-        let key = self.key.as_deref().expect("a leader ends once");
+        let key = leader.key.as_deref().expect("a leader ends once");
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| candidate == key);
         let fits = |weight: u32| u64::from(weight) <= core.budget.max();
         let weight = match change {
             Change::Put(_, weight, _) if fits(weight) => weight,
             _ => 0,
         };
-        let mut credit = core.gather(index, u64::from(weight), find);
+        let mut credit = core.gather(index, u64::from(weight), find, &mut later);
         let mut locked = core.shards[index].lock();
-        let own = core.flights[index].take_own(&locked, hash, &self.flight);
+        let own = core.flights[index].take_own(&locked, hash, &leader.flight);
         let old = find(&locked);
         // After the last comparison, which may panic: a key must not be dropped under the lock. Ours was the other handle.
-        let key = self.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
+        let key = leader.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
         let alive = old.is_some_and(|spot| !core.expired(&locked, spot.id));
         if !own || alive != seen {
             drop(locked);
             drop(credit);
             // A flight that was detached was marked under the lock that was just held.
-            let hopeless = self.flight.is_overtaken_from_within();
-            self.flight.complete(Outcome::Abandoned);
+            let hopeless = leader.flight.is_overtaken_from_within();
+            leader.flight.complete(Outcome::Abandoned);
+            later.throw_away(None, change.value());
+            later.conclude();
             assert!(!hopeless, "recursive compute: a closure wrote the key that it computes");
             return Err(key);
         }
-        let mut refused = None;
         match change {
             Change::Put(value, weight, ends) if fits(weight) => {
                 let fresh = Fresh { hash, key, value, weight, ends };
@@ -97,17 +111,18 @@ where
                     };
                     core.note(&locked, &mut removed, id, cause);
                 }
-                refused = Some((key, change));
+                match change {
+                    Change::Put(value, ..) => later.refuse(key, value),
+                    Change::Remove => later.throw_away(Some(key), None),
+                }
             }
         }
         core.expire_some(&mut locked, &mut removed);
         let aftermath = locked.finish();
         drop(credit);
-        core.conclude(pin, index, &removed, aftermath);
-        if let Some((key, Change::Put(value, ..))) = refused {
-            core.report_refused(&key, &value);
-        }
-        self.flight.complete(Outcome::Abandoned);
+        later.add(pin, index, removed, aftermath);
+        leader.flight.complete(Outcome::Abandoned);
+        later.conclude();
         Ok(())
     }
 }

@@ -12,15 +12,15 @@ use std::time::Instant;
 
 use super::flights::{Boarded, Tags};
 use super::held::Held;
+use super::later::Later;
 use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
 use crate::counter::Counter;
 use crate::flight::{Flight, Outcome};
-use crate::notifications::Note;
-use crate::reclaim::{self, Pinned};
+use crate::reclaim;
 use crate::removal::RemovalCause;
 use crate::span::LoadSpan;
-use crate::store::locked::{Aftermath, Ends, Locked, Spot};
+use crate::store::locked::{Ends, Locked, Spot};
 
 /// The flight to wait for, and the key handed back.
 pub(crate) type Joined<K, V> = (Arc<Flight<V>>, K);
@@ -134,17 +134,17 @@ where
 {
     /// Stores the value unless a write overtook the load, and answers those who wait.
     pub(crate) fn loaded(self, value: V, life: Life) -> V {
-        let (value, landed, ()) = self.land(value, life, ());
-        landed.conclude();
+        let (value, later, ()) = self.land(value, life, ());
+        later.conclude();
         value
     }
 
     /// As [`loaded`](Self::loaded), and leaves reports and drops to the caller. If user code panics, what is `beside` it is
     /// dropped before the value, whose drop may load a key.
-    pub(crate) fn land<R>(self, value: V, life: Life, beside: R) -> (V, Landed<'c, K, V, S>, R) {
+    pub(crate) fn land<R>(self, value: V, life: Life, beside: R) -> (V, Later<'c, K, V, S>, R) {
         // Dropped after the leader, if what they are asked for panics: their drops may load the key.
         let stored;
-        let mut left = None;
+        let mut later = Later::new(self.core.clone());
         let beside = beside;
         let mut leader = self;
         let core = &*leader.core;
@@ -156,19 +156,19 @@ where
         stored = value.clone();
         let ends = Ends { cost: leader.cost(), ..core.ends(leader.hash, key, &value, life) };
         if u64::from(weight) > core.budget.max() {
-            leader.refuse(&stored);
+            leader.refuse(stored, &mut later);
         } else {
-            left = Some(leader.store(stored, weight, ends));
+            leader.store(stored, weight, ends, &mut later);
         }
         // Out of the table, so nobody joins any more, and each who joined has a handle.
         let awaited = Arc::strong_count(&leader.flight) > 1;
         leader.flight.complete(if awaited { Outcome::Loaded(value.clone()) } else { Outcome::Abandoned });
-        (value, Landed { core: leader.core.clone(), left }, beside)
+        (value, later, beside)
     }
 
     /// A value heavier than the whole cache: as for a write, the old value goes and the new one is reported.
     #[cold]
-    fn refuse(&self, value: &V) {
+    fn refuse(&mut self, value: V, later: &mut Later<'_, K, V, S>) {
         let core = &*self.core;
         let index = core.shard_index(self.hash);
         let pin = core.pin_if_watched();
@@ -184,13 +184,16 @@ where
             core.note(&locked, &mut removed, id, cause);
         }
         let aftermath = locked.finish();
-        core.conclude(pin, index, &removed, aftermath);
+        later.add(pin, index, removed, aftermath);
+        let key = self.key.take().and_then(Arc::into_inner).expect("a key in flight has two handles");
         if own {
-            core.report_refused(key, value);
+            later.refuse(key, value);
+        } else {
+            later.throw_away(Some(key), Some(value));
         }
     }
 
-    fn store(&mut self, value: V, weight: u32, ends: Ends) -> Left<K, V> {
+    fn store(&mut self, value: V, weight: u32, ends: Ends, later: &mut Later<'_, K, V, S>) {
         let core = &*self.core;
         let hash = self.hash;
         let index = core.shard_index(hash);
@@ -198,9 +201,8 @@ where
         let mut removed = core.removed();
         let key = self.key.as_deref().expect("a leader ends once");
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| candidate == key);
-        let mut credit = core.gather(index, u64::from(weight), find);
+        let mut credit = core.gather(index, u64::from(weight), find, later);
         let mut locked = core.shards[index].lock();
-        let mut late = None;
         let own = core.flights[index].take_own(&locked, hash, &self.flight);
         if own {
             let old = core.find_old(&mut locked, hash, find, &mut removed);
@@ -213,11 +215,11 @@ where
             }
         } else {
             core.expire_some(&mut locked, &mut removed);
-            late = Some(value);
+            later.throw_away(None, Some(value));
         }
         let aftermath = locked.finish();
         drop(credit);
-        Left { pin, index, removed: removed.detach(), aftermath, _late: late }
+        later.add(pin, index, removed, aftermath);
     }
 
     /// Shares the error with those who wait; nothing is stored.
@@ -229,15 +231,17 @@ where
     }
 
     /// Tells those who wait that the loader has nothing for this key; nothing is stored.
-    pub(crate) fn absent(mut self) {
+    pub(crate) fn absent(mut self) -> Later<'c, K, V, S> {
         self.count(Counter::LoadSuccesses);
+        let mut later = Later::new(self.core.clone());
         if self.core.freshness.grace == 0 {
             self.depart();
         } else {
-            self.bury_old();
+            self.bury_old(&mut later);
         }
         self.flight.complete(Outcome::Absent);
         self.key = None;
+        later
     }
 
     pub(super) fn count(&self, counter: Counter) {
@@ -319,41 +323,6 @@ impl<K: Hash + Eq, V, S: BuildHasher> Leader<'_, K, V, S> {
         let locked = self.core.shards[index].lock();
         self.core.flights[index].take_own(&locked, self.hash, &self.flight);
         drop(locked);
-    }
-}
-
-/// What a load that was stored leaves to be done.
-struct Left<K, V> {
-    pin: Option<Pinned>,
-    index: usize,
-    removed: Vec<Note>,
-    aftermath: Aftermath<K, V>,
-    /// A value that came too late.
-    _late: Option<V>,
-}
-
-/// Reports and drops that a load has brought about.
-#[must_use = "reports are lost without `conclude`"]
-pub(crate) struct Landed<'c, K, V, S> {
-    core: Held<'c, K, V, S>,
-    left: Option<Left<K, V>>,
-}
-
-impl<K, V, S> Landed<'_, K, V, S> {
-    /// Runs listeners and drops of the user's.
-    pub(crate) fn conclude(mut self) {
-        if let Some(Left { pin, index, removed, aftermath, _late }) = self.left.take() {
-            self.core.conclude(pin, index, &self.core.removed_before(removed), aftermath);
-        }
-    }
-}
-
-impl<K, V, S> Drop for Landed<'_, K, V, S> {
-    fn drop(&mut self) {
-        // Somebody panicked before us: at least nobody shall wait for the reports.
-        if let Some(left) = self.left.take() {
-            drop(self.core.removed_before(left.removed));
-        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! - [`expire`]: when entries end.
 //! - [`maintain`]: removal of the expired, reclamation, invariants.
 //! - [`janitors`]: what ends with the cache.
+//! - [`later`]: user code that waits until nobody can wait for the call that has it run.
 //! - [`clear`]: everything at once.
 //! - [`resize`]: another bound at run time.
 //! - [`load`]: one load per key at a time; [`held`]: for longer than the call that began it.
@@ -27,6 +28,7 @@ pub(crate) mod expire;
 pub(crate) mod flights;
 mod held;
 pub(crate) mod janitors;
+pub(crate) mod later;
 pub(crate) mod load;
 mod maintain;
 mod plain;

@@ -45,7 +45,7 @@ where
             drop(locked);
             return self.insert_general(hash, key, value);
         }
-        let id = locked.admit::<true>(hash.part(), key, value, 1, Ends::default());
+        let id = locked.admit_plain(hash.part(), key, value);
         let mut stays = true;
         if self.budget.try_take(1) {
             locked.settle::<true>();
@@ -61,7 +61,8 @@ where
             locked.publish(hash.part(), id);
         }
         let aftermath = locked.finish();
-        self.conclude(None, index, &self.removed(), aftermath);
+        // Nobody is told of anything.
+        Self::bury(None, aftermath);
     }
 
     #[cold]

@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use super::flights::Tags;
+use super::later::Later;
 use super::load::Leader;
 use super::write::{Fresh, Life};
 use super::{Core, KeyHash};
@@ -186,6 +187,7 @@ where
     pub(crate) fn renewed(self, value: V) -> bool {
         // Dropped after the leader, if what they are asked for panics: their drops may load the key.
         let stored;
+        let mut later = Later::new(self.core.clone());
         let mut leader = self;
         leader.count(Counter::LoadSuccesses);
         let core = &*leader.core;
@@ -200,7 +202,7 @@ where
         let pin = core.pin_if_watched();
         let mut removed = core.removed();
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| candidate == key);
-        let mut credit = core.gather(index, if fits { u64::from(weight) } else { 0 }, find);
+        let mut credit = core.gather(index, if fits { u64::from(weight) } else { 0 }, find, &mut later);
         let mut locked = core.shards[index].lock();
         let own = core.flights[index].take_own(&locked, hash, &leader.flight);
         let old = find(&locked);
@@ -210,7 +212,6 @@ where
         // Out of the table, so nobody joins any more. Where the old value has ended, it is a load for those who wait.
         let awaited = Arc::strong_count(&leader.flight) > 1;
         let stays = own && (alive || awaited);
-        let mut left = None;
         if stays && fits {
             let fresh = Fresh { hash, key, value: stored, weight, ends };
             let linked = core.link(&mut locked, old, fresh, &mut credit, &mut removed);
@@ -225,7 +226,11 @@ where
                 let cause = if alive { RemovalCause::Replaced } else { RemovalCause::Expired };
                 core.note(&locked, &mut removed, old.id, cause);
             }
-            left = Some((key, stored));
+            if stays {
+                later.refuse(key, stored);
+            } else {
+                later.throw_away(Some(key), Some(stored));
+            }
         }
         core.expire_some(&mut locked, &mut removed);
         let aftermath = locked.finish();
@@ -234,11 +239,11 @@ where
         if leader.renews.take().is_some() {
             core.end_refresh(if stays { Counter::Refreshes } else { Counter::RefreshesDiscarded });
         }
-        core.conclude(pin, index, &removed, aftermath);
-        if let Some((key, value)) = left.filter(|_| stays) {
-            core.report_refused(&key, &value);
-        }
-        leader.flight.complete(if awaited { Outcome::Loaded(value) } else { Outcome::Abandoned });
+        later.add(pin, index, removed, aftermath);
+        let (outcome, _unasked) =
+            if awaited { (Outcome::Loaded(value), None) } else { (Outcome::Abandoned, Some(value)) };
+        leader.flight.complete(outcome);
+        later.conclude();
         stays
     }
 

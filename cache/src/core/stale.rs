@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
+use super::later::Later;
 use super::load::Leader;
 use crate::counter::Counter;
 use crate::flight::Outcome;
@@ -47,7 +48,7 @@ where
     }
 
     /// Removes what is left of an entry whose loader has found nothing.
-    pub(super) fn bury_old(&self) {
+    pub(super) fn bury_old(&self, later: &mut Later<'_, K, V, S>) {
         let core = &*self.core;
         let (hash, key) = (self.hash, self.key());
         let index = core.shard_index(hash);
@@ -62,6 +63,6 @@ where
             }
         }
         let aftermath = locked.finish();
-        core.conclude(pin, index, &removed, aftermath);
+        later.add(pin, index, removed, aftermath);
     }
 }

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use equivalent::Equivalent;
 
 use super::budget::Budget;
+use super::held::Held;
+use super::later::Later;
 use super::{Core, KeyHash};
 use crate::counter::Counter;
 use crate::notifications::{Note, Removed};
@@ -132,10 +134,11 @@ impl<K, V, S> Core<K, V, S> {
         own: usize,
         weight: u64,
         find: impl Fn(&Locked<'_, K, V>) -> Option<Spot>,
+        later: &mut Later<'_, K, V, S>,
     ) -> Credit<'_> {
-        self.sweep_for(own, weight);
+        self.sweep_for(own, weight, later);
         if self.shards.len() > 1 && self.short(own, weight) > 0 {
-            return self.gather_slow(own, weight, find);
+            return self.gather_slow(own, weight, find, later);
         }
         Credit { budget: &self.budget, amount: 0 }
     }
@@ -146,6 +149,7 @@ impl<K, V, S> Core<K, V, S> {
         own: usize,
         weight: u64,
         find: impl Fn(&Locked<'_, K, V>) -> Option<Spot>,
+        later: &mut Later<'_, K, V, S>,
     ) -> Credit<'_> {
         let mut credit = Credit { budget: &self.budget, amount: 0 };
         // An update needs only what it adds; worth a look, because others would be evicted for it.
@@ -154,7 +158,7 @@ impl<K, V, S> Core<K, V, S> {
         drop(locked);
         let short = self.short(own, weight.saturating_sub(held));
         if short > 0 {
-            self.gather_from_others(own, short, &mut credit);
+            self.gather_from_others(own, short, &mut credit, later);
         }
         credit
     }
@@ -176,7 +180,13 @@ impl<K, V, S> Core<K, V, S> {
     }
 
     #[cold]
-    fn gather_from_others(&self, own: usize, short: u64, credit: &mut Credit<'_>) {
+    fn gather_from_others(
+        &self,
+        own: usize,
+        short: u64,
+        credit: &mut Credit<'_>,
+        later: &mut Later<'_, K, V, S>,
+    ) {
         let count = self.shards.len();
         // First those that hold more than their share; one of them exists while the cache is full and we are below ours.
         for above_share in [true, false] {
@@ -198,16 +208,8 @@ impl<K, V, S> Core<K, V, S> {
                     self.note_evicted(&locked, &mut removed, id);
                 }
                 let aftermath = locked.finish();
-                // No room is held while user code runs, which might wait for somebody who waits for that room.
-                let held = std::mem::take(&mut credit.amount);
-                let runs_user_code = self.watched() || !aftermath.dead.is_empty();
-                if runs_user_code {
-                    self.budget.give(held);
-                }
-                self.conclude(pin, index, &removed, aftermath);
-                if !runs_user_code || self.budget.try_take(held) {
-                    credit.amount = held;
-                }
+                // No user code runs while room is held: it might wait for somebody who waits for that room.
+                later.add(pin, index, removed, aftermath);
             }
         }
     }
@@ -271,7 +273,7 @@ impl<K, V, S> Core<K, V, S> {
         let Fresh { hash, key, value, weight, ends } = fresh;
         let Some(old) = old else {
             locked.prefetch(hash.part());
-            let id = locked.admit::<false>(hash.part(), key, value, weight, ends);
+            let id = locked.admit(hash.part(), key, value, weight, ends);
             let needs = (0, u64::from(weight));
             let stays = self.make_room(locked, Newcomer::Unlinked(id), needs, credit, removed);
             if stays {
@@ -469,7 +471,8 @@ where
         let mut removed = self.removed();
         // Before the lock: this may evict in other shards.
         let find = |locked: &Locked<'_, K, V>| locked.find(hash.part(), |candidate| *candidate == fresh.key);
-        let mut credit = self.gather(index, u64::from(fresh.weight), find);
+        let mut later = Later::new(Held::Borrowed(self));
+        let mut credit = self.gather(index, u64::from(fresh.weight), find, &mut later);
         let mut locked = self.shards.of(index).lock();
         self.flights[index].detach(&locked, hash, &fresh.key);
         let old = self.find_old(&mut locked, hash, find, &mut removed);
@@ -479,7 +482,11 @@ where
         }
         let aftermath = locked.finish();
         drop(credit);
-        self.conclude(pin, index, &removed, aftermath);
+        if later.is_empty() {
+            self.conclude(pin, index, &removed, aftermath);
+        } else {
+            later.conclude_with(pin, index, removed, aftermath);
+        }
     }
 
     /// An entry heavier than the whole cache: the old value goes, the new one is reported as evicted for its size.

@@ -20,7 +20,7 @@ fn hash(key: u64) -> u32 {
 }
 
 fn admit(locked: &mut Locked<'_, u64, u64>, key: u64, value: u64) {
-    let id = locked.admit::<true>(hash(key), key, value, 1, Ends::default());
+    let id = locked.admit_plain(hash(key), key, value);
     locked.publish(hash(key), id);
 }
 

@@ -115,11 +115,19 @@ impl Policy {
     }
 
     /// The cache is half full: from now on there may be something to choose.
+    ///
+    /// Or it is not, and somebody else takes room from this part of it; and its capacity may be about to change. So what is here
+    /// decides the size, not what might be: no more than twice that.
     #[cold]
     pub(super) fn start(&mut self) {
         self.estimate_population();
-        self.sketch.start(self.population);
-        self.ghosts.start(self.population, self.quota.capacity());
+        let entries = self.population.min(2 * self.evictable() as u64 + 2);
+        self.sketch.start(entries);
+        self.ghosts.start(entries, self.quota.capacity());
+    }
+
+    fn evictable(&self) -> usize {
+        self.len() - self.lists.list(Region::Pinned).len()
     }
 
     #[cold]
@@ -143,7 +151,7 @@ impl Policy {
 
     fn estimate_population(&mut self) {
         let capacity = self.quota.capacity();
-        let evictable = self.len() - self.lists.list(Region::Pinned).len();
+        let evictable = self.evictable();
         self.population = if self.lists.is_weighted() && evictable > 0 {
             let mean = (self.weight() as f64 / evictable as f64).max(1.0);
             (capacity as f64 / mean) as u64

@@ -370,6 +370,21 @@ fn unbounded_costs_nothing_but_links() {
 }
 
 #[test]
+fn a_part_that_gives_room_before_it_is_half_full_counts_for_what_it_holds() {
+    for weighted in [false, true] {
+        // As while a resize is under way: its capacity is another already, and it has to give room for the one before.
+        let mut engine = Engine::new(100, weighted, 1);
+        engine.insert(0, 1);
+        engine.policy.set_capacity(&engine.activity, u64::MAX);
+        (1..10).for_each(|key| assert!(engine.insert(key, 1).is_empty()));
+        // A sketch for all that might come would be gigabytes.
+        let evicted = engine.policy.evict_by_kind(&engine.headers);
+        assert!(evicted.is_some());
+        engine.policy.check_invariants(&engine.headers);
+    }
+}
+
+#[test]
 fn weight_0_is_never_evicted_and_may_change() {
     let mut engine = Engine::new(10, true, 1);
     engine.insert(1, 0);

@@ -162,30 +162,34 @@ impl<'s, K, V> Locked<'s, K, V> {
 
     /// Fills a cell with a new entry and shows it to the policy; readers do not see it before [`Locked::publish`].
     #[inline]
-    pub(crate) fn admit<const PLAIN: bool>(
-        &mut self,
-        hash: u32,
-        key: K,
-        value: V,
-        weight: u32,
-        ends: Ends,
-    ) -> u32 {
+    pub(crate) fn admit(&mut self, hash: u32, key: K, value: V, weight: u32, ends: Ends) -> u32 {
         let id = self.fill(hash, key, value, ends);
         let view = self.view();
-        let state = &mut *self.state;
-        if PLAIN {
-            state.policy.insert(&view, &self.shard.activity, id, weight);
-        } else {
-            state.policy.insert_by_kind(&view, &self.shard.activity, id, weight);
-        }
+        self.state.policy.insert_by_kind(&view, &self.shard.activity, id, weight);
+        id
+    }
+
+    /// As [`Locked::admit`], where each entry weighs 1 and none ends.
+    #[inline]
+    pub(crate) fn admit_plain(&mut self, hash: u32, key: K, value: V) -> u32 {
+        debug_assert!(!self.shard.timed(), "entries that end go another way");
+        let id = self.fill_endless(hash, key, value);
+        let view = self.view();
+        self.state.policy.insert(&view, &self.shard.activity, id, 1);
+        id
+    }
+
+    #[inline]
+    fn fill_endless(&mut self, hash: u32, key: K, value: V) -> u32 {
+        let id = self.take();
+        // SAFETY: the cell was just taken, under the lock.
+        unsafe { Nodes::write(&self.shard.cells, id, Node { header: Header::new(hash), key, value }) };
         id
     }
 
     #[inline]
     pub(super) fn fill(&mut self, hash: u32, key: K, value: V, ends: Ends) -> u32 {
-        let id = self.take();
-        // SAFETY: the cell was just taken, under the lock.
-        unsafe { Nodes::write(&self.shard.cells, id, Node { header: Header::new(hash), key, value }) };
+        let id = self.fill_endless(hash, key, value);
         if ends.deadline != 0 || ends.idle != 0 || ends.written != 0 || self.shard.timed() {
             self.date(id, ends);
         }
@@ -218,20 +222,20 @@ impl<'s, K, V> Locked<'s, K, V> {
     /// An empty cell.
     #[inline]
     fn take(&mut self) -> u32 {
-        if let Some(id) = self.state.allocator.reuse() {
-            return id;
-        }
-        if !Node::<K, V>::NEEDS_DROP {
-            if let Some(id) = self.state.limbo.pop(reclaim::safe) {
-                return id;
-            }
-        }
-        self.take_slow()
+        let state = &mut *self.state;
+        // Where cells come from in the long run is asked first.
+        let at_hand =
+            if Node::<K, V>::NEEDS_DROP { state.allocator.reuse() } else { state.limbo.pop_ready() };
+        at_hand.unwrap_or_else(|| self.take_slow())
     }
 
     #[cold]
     fn take_slow(&mut self) -> u32 {
-        self.collect(COLLECT);
+        if Node::<K, V>::NEEDS_DROP {
+            self.collect(COLLECT);
+        } else if let Some(id) = self.state.limbo.pop(reclaim::safe) {
+            return id;
+        }
         let state = &mut *self.state;
         state.allocator.reuse().unwrap_or_else(|| state.allocator.fresh(&self.shard.cells))
     }

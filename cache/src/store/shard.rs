@@ -425,7 +425,7 @@ impl<K, V> Shard<K, V> {
 /// it exactly.
 fn first_table(expected: u64) -> usize {
     // Room for the imbalance between shards.
-    let mut entries = expected + expected / 16 + FULL as u64;
+    let mut entries = expected.saturating_add(expected / 16).saturating_add(FULL as u64);
     while entries > SMALL_TABLE {
         entries = entries.div_ceil(2);
     }

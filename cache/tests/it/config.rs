@@ -13,12 +13,15 @@ fn every_field_goes_where_it_belongs() {
     let config = parse(
         r#"{
             "name": "airports", "max_weight": 5000, "time_to_live": "1h 30m", "time_to_live_jitter": 0.25,
-            "time_to_idle": "90s", "eviction_policy": "tiny_lfu", "admission": "size_aware", "record_stats": true, "shards": 4
+            "time_to_idle": "90s", "eviction_policy": "tiny_lfu", "admission": "size_aware", "record_stats": true, "shards": 4,
+            "expected_entries": 70000
         }"#,
     )
     .unwrap();
     assert_eq!(config.time_to_live, Some(Duration::from_secs(5_400)));
     assert_eq!(config.admission, Admission::SizeAware);
+    assert_eq!(config.expected_entries, Some(70_000));
+    assert!(format!("{:?}", config.builder::<u64, u64>()).contains("expected_entries: Some(70000)"));
     let written = serde_json::to_string(&config).unwrap();
     assert_eq!(parse(&written).as_ref(), Ok(&config), "{written}");
     let cache: Cache<u64, u64> = config.builder().weigher(|_, _| 7).build().unwrap();

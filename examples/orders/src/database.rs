@@ -188,6 +188,9 @@ impl Database {
                 "--database: it is neither sqlite:… nor postgres://…"
             );
             let options: PgConnectOptions = config.database.parse()?;
+            // The server gives up, too: a cache that is told of a failure must not be overtaken by a write that still comes.
+            let limit = config.request_timeout.as_millis().max(1).to_string();
+            let options = options.options([("statement_timeout", limit)]);
             let pool = Pool::builder(SqlxPostgres::new(options))
                 .max_size(size)
                 .acquire_timeout(timeout)

@@ -155,7 +155,7 @@ impl Default for Config {
             max_lifetime: Some(Duration::from_secs(30 * 60)),
             keepalive: Some(Duration::from_secs(2 * 60)),
             backoff_first: Duration::from_millis(10),
-            backoff_most: Duration::from_millis(200),
+            backoff_most: Duration::from_millis(240),
             leak_threshold: None,
             leak_backtraces: None,
             warn_nested: cfg!(debug_assertions),

@@ -69,9 +69,9 @@ impl<E> Breaker<E> {
     ) -> Option<Arc<ConnectError<E>>> {
         self.failures = self.failures.saturating_add(1);
         self.weight = if permanent { TRIP } else { self.weight.saturating_add(1) };
-        let doubled = self.first.saturating_mul(1 << (self.failures - 1).min(16));
+        let longer = self.first.saturating_mul(1 << (2 * (self.failures - 1)).min(16));
         // A little jitter: many processes lose the same server at the same moment.
-        self.delay = doubled.min(self.most).mul_f64(0.95 + 0.1 * fastrand::f64());
+        self.delay = longer.min(self.most).mul_f64(0.95 + 0.1 * fastrand::f64());
         self.last.replace((error, now)).map(|(error, _)| error)
     }
 
@@ -107,7 +107,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn opens_after_three_failures_or_a_permanent_one() {
         let now = Instant::now();
-        let mut breaker = Breaker::new(Duration::from_millis(10), Duration::from_millis(200));
+        let mut breaker = Breaker::new(Duration::from_millis(10), Duration::from_millis(240));
         breaker.requested(now);
         for failures in 1..=3 {
             assert!(!breaker.is_open());
@@ -119,7 +119,7 @@ mod tests {
             breaker.failed(error(), false, now);
         }
         let wait = breaker.next_attempt(now) - now;
-        assert!(wait >= Duration::from_millis(190) && wait <= Duration::from_millis(210), "{wait:?}");
+        assert!(wait >= Duration::from_millis(228) && wait <= Duration::from_millis(252), "{wait:?}");
         breaker.succeeded();
         assert!(breaker.is_closed() && !breaker.is_open());
         assert_eq!(breaker.next_attempt(now), now);
@@ -129,7 +129,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_silence_slows_it_down_and_a_request_hurries_it() {
-        let mut breaker = Breaker::new(Duration::from_millis(10), Duration::from_millis(200));
+        let mut breaker = Breaker::new(Duration::from_millis(10), Duration::from_millis(240));
         let now = Instant::now();
         breaker.failed(error(), false, now);
         assert!(breaker.next_attempt(now) - now >= IDLE_PACE);

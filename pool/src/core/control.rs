@@ -48,6 +48,9 @@ impl<C, E> Core<C, E> {
             for (_, held) in turn.take_all() {
                 turn.retire(held);
             }
+            for bell in turn.state.alarms.bells() {
+                bell.notify_one();
+            }
             let rest = turn.after.rest();
             rest.left = true;
             rest.hurry = true;

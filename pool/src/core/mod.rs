@@ -6,6 +6,7 @@
 //! tasks or timers, so that a test can drive it by hand.
 
 mod after;
+mod alarms;
 mod breaker;
 mod codel;
 mod control;
@@ -25,11 +26,12 @@ use crate::stats::Stats;
 use crate::sync::{AtomicU64, Mutex, Ordering};
 
 pub(crate) use after::{After, Rest};
+pub(crate) use alarms::Cover;
 use entry::{Dates, Fitness, Standing};
 pub(crate) use entry::{Entry, Held};
 pub(crate) use opening::{Attempt, Next};
-pub(crate) use queue::{Checkout, Expired};
-pub(crate) use returns::Was;
+pub(crate) use queue::{Checkout, Expired, Want};
+pub(crate) use returns::Why;
 use state::State;
 pub(crate) use state::{Delivery, Limits};
 use turn::Turn;

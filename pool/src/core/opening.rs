@@ -97,7 +97,7 @@ impl<C, E> Core<C, E> {
             let status = turn.status();
             let told = turn.is_hopeless(&status);
             if let Some(failure) = turn.state.breaker.failure(instant).filter(|_| told) {
-                turn.deliver_to_all(|| Delivery::Failed(failure.clone()));
+                turn.deliver_to_all(|| Delivery::Failed(Box::new(failure.clone())));
             }
         })
         .1

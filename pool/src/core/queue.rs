@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use tokio::runtime::Id;
 use tokio::time::Instant;
 
 use crate::clock::Ticks;
 use crate::core::Core;
 use crate::core::after::After;
+use crate::core::alarms::Cover;
 use crate::core::entry::Held;
 use crate::core::state::Delivery;
 use crate::error::ConnectFailure;
@@ -16,11 +18,30 @@ use crate::waiters::{Rank, Ticket, Waiter};
 /// The answer to a request for a connection.
 pub(crate) enum Checkout<C, E> {
     Ready(Held<C>),
-    Wait(Ticket),
+    /// And what is to be done so that the wait ends in time.
+    Wait(Ticket, Option<Cover>),
     Failed(ConnectFailure<E>),
     /// As many wait as may.
     Full(Status),
     Closed,
+}
+
+/// What a caller wants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Want {
+    pub(crate) class: usize,
+    pub(crate) front: bool,
+    pub(crate) instant: Instant,
+    pub(crate) deadline: Instant,
+    /// The runtime that is to wake it at the deadline, if it does not look after that itself.
+    pub(crate) runtime: Option<Id>,
+}
+
+impl Want {
+    fn rank(&self, since: Ticks) -> Rank {
+        let deadline = self.runtime.map(|_| self.deadline);
+        Rank { class: self.class, front: self.front, since, deadline }
+    }
 }
 
 /// Why a waiter got nothing.
@@ -37,14 +58,29 @@ pub(crate) type Late<C, E> = Result<Delivery<C, E>, Expired<E>>;
 pub(crate) type Polled<C, E> = (Option<Delivery<C, E>>, Option<After<C, E>>);
 
 impl<C, E> Core<C, E> {
+    /// Joins the queue in a few steps if there is nothing else to do; otherwise [`checkout`](Self::checkout) is to be asked.
+    #[inline]
+    pub(crate) fn join(&self, want: &Want, waiter: &mut Option<Waiter>) -> Option<(Ticket, Option<Cover>)> {
+        let mut state = self.state.lock();
+        let len = state.waiters.len();
+        // The shelf is empty: somebody waits, and no check is on its way to serve him.
+        if !state.plain || len == 0 || len >= self.limits.max_waiters || want.front {
+            return None;
+        }
+        state.breaker.requested(want.instant);
+        let ticket = state.waiters.join(want.rank(0), waiter.take());
+        Some((ticket, want.runtime.map(|runtime| state.alarms.cover(runtime, want.deadline))))
+    }
+
     /// Asks for a connection: joins the queue, and leaves it at once if there is one. `unfit`: what `borrow` found.
     pub(crate) fn checkout(
         &self,
         unfit: Option<Held<C>>,
-        rank: Rank,
+        want: &Want,
+        mut waiter: Option<Waiter>,
         now: Ticks,
-        instant: Instant,
     ) -> (Checkout<C, E>, After<C, E>) {
+        let (rank, instant) = (want.rank(now), want.instant);
         self.change(now, |turn| {
             if let Some(held) = unfit {
                 turn.refuse(held);
@@ -67,7 +103,7 @@ impl<C, E> Core<C, E> {
             }
             // First blocked, then searched: what comes back from now on comes here.
             turn.block();
-            let ticket = turn.state.waiters.join(rank);
+            let ticket = turn.state.waiters.join(rank, None);
             turn.serve();
             if let Some(Delivery::Connection(held)) = turn.state.waiters.take_if_delivered(ticket) {
                 turn.state.stats.acquired += 1;
@@ -83,13 +119,50 @@ impl<C, E> Core<C, E> {
                 return Checkout::Failed(failure);
             }
             turn.plan(false);
-            Checkout::Wait(ticket)
+            if let Some(waiter) = waiter.take() {
+                turn.state.waiters.settle(ticket, waiter);
+            }
+            let cover = want.runtime.map(|runtime| turn.state.alarms.cover(runtime, want.deadline));
+            Checkout::Wait(ticket, cover)
         })
     }
 
     /// A connection that `borrow` found unfit and nobody waits for: checked or ended.
     pub(crate) fn take_unfit(&self, held: Held<C>, now: Ticks) -> After<C, E> {
         self.change(now, |turn| turn.refuse(held)).1
+    }
+
+    /// Takes what was delivered, if anything was.
+    #[inline]
+    pub(crate) fn collect(&self, ticket: Ticket, waited: Duration) -> Option<Delivery<C, E>> {
+        let mut state = self.state.lock();
+        let delivery = state.waiters.take_if_delivered(ticket);
+        if let Some(Delivery::Connection(_)) = &delivery {
+            state.stats.served(waited);
+        }
+        delivery
+    }
+
+    /// Sees to it that the runtime's alarm rings in time.
+    pub(crate) fn cover(&self, runtime: Id, deadline: Instant) -> Cover {
+        self.state.lock().alarms.cover(runtime, deadline)
+    }
+
+    /// The alarm of a runtime rings: those whose time is up, to be woken, and when it is to ring next. If nobody else waits
+    /// it is not, and ends.
+    pub(crate) fn ring(&self, runtime: Id, now: Instant) -> (Vec<Waiter>, Option<Instant>) {
+        let mut state = self.state.lock();
+        let (late, next) = state.waiters.late(now);
+        state.alarms.set(runtime, next);
+        (late, next)
+    }
+
+    /// The alarm's task was dropped with its runtime: when another must look, if anybody waits.
+    pub(crate) fn alarm_lost(&self, runtime: Id, now: Instant) -> Option<Instant> {
+        let mut state = self.state.lock();
+        let next = if state.waiters.is_empty() { None } else { Some(now) };
+        state.alarms.set(runtime, next);
+        next
     }
 
     /// Takes what was delivered, or stores whom to wake.

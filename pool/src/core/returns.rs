@@ -6,23 +6,39 @@ use crate::clock::Ticks;
 use crate::core::Core;
 use crate::core::after::After;
 use crate::core::entry::{Held, Standing};
+use crate::core::state::Delivery;
 use crate::core::turn::Turn;
 use crate::shelf::Slot;
+use crate::waiters::Waiter;
 
-/// Of a connection that ends, what it was counted as.
+/// Why a borrowed connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Was {
-    /// In use, and taken out for good by its borrower.
-    Detached,
-    /// In use, and not to be used again for a reason of its own.
-    Discarded,
-    /// In use, and found dead: the others must prove themselves.
+pub(crate) enum Why {
+    /// It is not to be used again for a reason of its own.
+    Unclean,
+    /// It was found dead: the others must prove themselves.
     Broken,
-    /// Retired.
-    Closing,
 }
 
 impl<C, E> Core<C, E> {
+    /// Hands a connection that may be lent on to the first who waits, in a few steps if there is nothing else to do. Returns
+    /// whom to wake; or the connection, which goes to [`give_back`](Self::give_back).
+    pub(crate) fn hand_off(&self, held: Held<C>) -> Result<Option<Waiter>, Held<C>> {
+        let mut state = self.state.lock();
+        if !state.plain || state.waiters.is_empty() || held.item.dates.standing != self.standing() {
+            return Err(held);
+        }
+        let Ok(waiter) = state.waiters.deliver(Delivery::Connection(held)) else {
+            unreachable!("somebody waits")
+        };
+        if state.waiters.is_empty() {
+            state.blocked = false;
+            state.plain = false;
+            self.shelf.unblock();
+        }
+        Ok(waiter)
+    }
+
     /// Takes a connection back from its borrower.
     pub(crate) fn give_back(&self, held: Held<C>, now: Ticks) -> After<C, E> {
         self.change(now, |turn| {
@@ -33,7 +49,9 @@ impl<C, E> Core<C, E> {
 
     /// From the borrower's hands to a reset in the background.
     pub(crate) fn start_reset(&self) {
-        self.state.lock().checking += 1;
+        let mut state = self.state.lock();
+        state.checking += 1;
+        state.plain = false;
     }
 
     /// A check or reset was passed: the connection goes to whoever is first. `proof`:
@@ -71,14 +89,14 @@ impl<C, E> Core<C, E> {
         .1
     }
 
-    /// A check or reset failed, timed out or was given up, and its connection is gone.
-    pub(crate) fn check_failed(&self, slot: Slot, overdue: bool, now: Ticks) -> After<C, E> {
+    /// A check or reset failed, timed out or was given up: its connection is to be closed, and is counted as closing.
+    pub(crate) fn check_failed(&self, overdue: bool, now: Ticks) -> After<C, E> {
         self.change(now, |turn| {
             turn.state.checking -= 1;
             turn.state.overdue -= usize::from(overdue);
             turn.state.stats.validation_failures += 1;
             turn.state.stats.discarded += 1;
-            turn.free(slot);
+            turn.state.closing += 1;
             self.distrust(turn);
             turn.serve();
             turn.plan(true);
@@ -102,19 +120,35 @@ impl<C, E> Core<C, E> {
         }
     }
 
-    /// A connection is gone.
-    pub(crate) fn gone(&self, slot: Slot, was: Was, now: Ticks) -> After<C, E> {
+    /// A borrowed connection is to be closed, and is counted as closing.
+    pub(crate) fn discard(&self, why: Why, now: Ticks) -> After<C, E> {
         self.change(now, |turn| {
-            match was {
-                Was::Detached => turn.state.stats.detached += 1,
-                Was::Discarded | Was::Broken => turn.state.stats.discarded += 1,
-                Was::Closing => turn.state.closing -= 1,
-            }
-            turn.free(slot);
-            if was == Was::Broken {
+            turn.state.stats.discarded += 1;
+            turn.state.closing += 1;
+            if why == Why::Broken {
                 self.distrust(turn);
                 turn.serve();
             }
+            turn.plan(true);
+        })
+        .1
+    }
+
+    /// A borrowed connection was taken out for good by its borrower.
+    pub(crate) fn detached(&self, slot: Slot, now: Ticks) -> After<C, E> {
+        self.change(now, |turn| {
+            turn.state.stats.detached += 1;
+            turn.free(slot);
+            turn.plan(true);
+        })
+        .1
+    }
+
+    /// A connection that was counted as closing is gone.
+    pub(crate) fn closed(&self, slot: Slot, now: Ticks) -> After<C, E> {
+        self.change(now, |turn| {
+            turn.state.closing -= 1;
+            turn.free(slot);
             turn.plan(true);
         })
         .1

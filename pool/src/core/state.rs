@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use crate::clock::Ticks;
+use crate::core::alarms::Alarms;
 use crate::core::breaker::Breaker;
 use crate::core::codel::Codel;
 use crate::core::entry::Held;
@@ -19,7 +20,7 @@ use crate::waiters::Waiters;
 /// What a waiter is given.
 pub(crate) enum Delivery<C, E> {
     Connection(Held<C>),
-    Failed(ConnectFailure<E>),
+    Failed(Box<ConnectFailure<E>>),
     /// Turned away: it has waited for too long in a queue that stands.
     Shed,
     Closed,
@@ -63,9 +64,14 @@ pub(crate) struct State<C, E> {
     pub(crate) suspended: bool,
     /// Whether the shelf is blocked, so that every borrow and return comes here.
     pub(crate) blocked: bool,
+    /// Whether all connections are lent or idle, the shelf is blocked, and nothing else goes on that one who waits might gain
+    /// from or that one who comes back might have to do with: while somebody waits, the usual state of a pool that is too
+    /// small for its callers. Then to join and to be served takes a few steps. Kept by each change.
+    pub(crate) plain: bool,
     /// Slots that nobody uses.
     pub(crate) spare: Vec<Slot>,
     pub(crate) waiters: Waiters<Delivery<C, E>>,
+    pub(crate) alarms: Alarms,
     pub(crate) breaker: Breaker<E>,
     pub(crate) codel: Option<Codel>,
     /// Connections that were taken from the shelf without the lock and then not lent.
@@ -91,13 +97,27 @@ impl<C, E> State<C, E> {
             closed: false,
             suspended: false,
             blocked: false,
+            plain: false,
             spare: Vec::new(),
             waiters: Waiters::new(),
+            alarms: Alarms::default(),
             breaker: Breaker::new(backoff.0, backoff.1),
             codel: shedding.map(|(target, interval)| Codel::new(target, interval)),
             unfit: 0,
             stats: Stats::default(),
         }
+    }
+
+    /// See [`plain`](Self::plain).
+    pub(crate) fn is_plain(&self, limits: &Limits) -> bool {
+        self.live == self.max_size
+            && self.opening + self.checking + self.closing == 0
+            && !(self.closed || self.suspended)
+            && self.blocked
+            && self.ceiling == self.max_size
+            && self.breaker.is_closed()
+            && limits.barging == 0
+            && limits.shedding.is_none()
     }
 
     /// Those that a fuller pool would have to give up.

@@ -64,6 +64,7 @@ impl<C, E> Turn<'_, C, E> {
             self.state.blocked = false;
             self.shelf.unblock();
         }
+        self.state.plain = self.state.is_plain(self.limits);
     }
 
     /// A connection that was lent, checked or opened, and is counted as live and nothing else, finds its place: with the
@@ -227,6 +228,7 @@ impl<C, E> Turn<'_, C, E> {
     pub(crate) fn check_invariants(&self) {
         let state = &*self.state;
         state.waiters.check_invariants();
+        assert!(!state.plain || state.is_plain(self.limits), "it is as plain as it says");
         let known = state.opening + state.checking + state.closing;
         let idle = self.shelf.count();
         assert!(known + idle <= state.live, "{known} + {idle} of {} live", state.live);

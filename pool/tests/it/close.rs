@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use millpond_pool::{Error, Guard};
+use tokio::time::Instant;
 
 use crate::support::{Act, pool, settle};
 
@@ -75,4 +76,35 @@ async fn drain_waits_for_returns_and_keeps_what_is_idle() {
     pool.resume();
     assert!(waiting.await.is_ok());
     assert_eq!(control.connects(), 1);
+}
+
+/// What is dead or unclean is still a connection to the target until it is closed: no other takes its place before, but for
+/// 250 ms at most.
+#[tokio::test(start_paused = true)]
+async fn what_is_still_being_closed_counts() {
+    let second = Duration::from_secs(1);
+    for (close, least, most) in
+        [(Act::Slow, second / 10, second / 8), (Act::Hang, second / 4, second * 3 / 10)]
+    {
+        let (pool, control) = pool(|b| b.validation_bypass(second / 100));
+        control.close.set(close);
+        let held = (pool.get().await.unwrap(), pool.get().await.unwrap());
+        Guard::discard(held.0);
+        assert_eq!(pool.stats().status.closing, 1);
+        let began = Instant::now();
+        let third = pool.get().await.unwrap();
+        let took = began.elapsed();
+        assert!((least..=most).contains(&took), "{close:?}: {took:?}");
+        pool.check_invariants();
+        // The same with a check that fails.
+        drop((held.1, third));
+        tokio::time::sleep(second / 20).await;
+        control.validate.set(Act::Fail);
+        let began = Instant::now();
+        let _another = pool.get().await.unwrap();
+        let took = began.elapsed();
+        assert!((least..=most).contains(&took), "{close:?}: {took:?}");
+        assert_eq!(control.most(), 2);
+        control.validate.set(Act::Work);
+    }
 }

@@ -36,3 +36,4 @@ mod replica;
 mod sqlite;
 mod stress;
 mod support;
+mod timeouts;

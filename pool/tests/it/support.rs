@@ -26,6 +26,7 @@ pub(crate) struct Control {
     pub(crate) validate: Step,
     pub(crate) reset: Step,
     pub(crate) on_return: Step,
+    pub(crate) close: Step,
     /// For hooks, where a test sets them.
     pub(crate) after_connect: Step,
     pub(crate) before_acquire: Step,
@@ -140,6 +141,11 @@ impl Manager for Fake {
             Act::Slow => Verdict::Reset,
             Act::Fail | Act::Refuse | Act::Hang => Verdict::Discard,
         }
+    }
+
+    async fn close(&self, connection: Connection) {
+        let _told = self.0.close.run().await;
+        drop(connection);
     }
 
     fn is_permanent(&self, error: &Broken) -> bool {

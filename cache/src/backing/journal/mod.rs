@@ -1,8 +1,10 @@
 //! A journal of accepted writes on the local disk, so that a crash loses none of write-behind.
 //!
 //! Each accepted write is a record in the newest of some segment files ([`format`]). One thread writes them ([`writer`]); a start
-//! reads them ([`recover`]). A segment goes when all of its writes are in the store or reported.
+//! reads them ([`recover`]). A segment goes when all of its writes are in the store or reported, or when what is left of them was
+//! written anew ([`compact`]).
 
+mod compact;
 mod format;
 mod recover;
 mod report;
@@ -29,6 +31,7 @@ pub use self::report::{JournalReport, JournalSync};
 use self::writer::{Entry, Files, Shared, Writer};
 use super::journal_error::JournalError;
 use super::log::{Log, LogFigures, Opened, Receipt};
+use super::queue::Departed;
 
 /// How a journal is kept; from [`Journal::options`].
 #[derive(Clone, Debug)]
@@ -57,8 +60,9 @@ impl JournalOptions {
 
     /// The size of all files together from which on writes fail with [`JournalError::Full`]. Default: 1 GiB.
     ///
-    /// It grows while the store takes nothing, also by writes that take each other's place in the queue. It may be exceeded by what is
-    /// under way.
+    /// While the store takes nothing, or one key's write does not get there, it grows also by writes that take each other's place in
+    /// the queue. So from four segments on, or half of this, it is written anew when it has doubled: then it holds what the queue holds,
+    /// each key once. Meanwhile both are there, so it may be exceeded by that, and by what is under way.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
         self
@@ -119,6 +123,7 @@ impl JournalOptions {
             directory: directory.clone(),
             sync: self.sync,
             segment_bytes: self.segment_bytes,
+            compact_from: self.segment_bytes.saturating_mul(4).min(self.max_bytes / 2),
             schema: self.schema,
             sealed: recovered.sealed,
             next_id: recovered.next_id,
@@ -248,23 +253,31 @@ struct Handle<K, V> {
 }
 
 impl<K, V> Handle<K, V> {
-    fn enter(&self, number: u64, record: Option<Vec<u8>>) -> Receipt {
-        let (answer, receipt) = oneshot::channel();
+    fn enter(&self, entry: Entry) {
         let mut state = self.shared.state.lock();
         // Of a dead thread nobody answers, and the receipt says so.
         if !state.is_dead {
             state.is_idle = false;
-            state.entries.push(Entry { number, record, answer });
+            state.entries.push(entry);
             self.shared.bell.notify_one();
         }
-        Receipt(receipt)
     }
+}
+
+fn encode<K: Serialize, V: Serialize>(key: &K, value: Option<&V>) -> Result<Vec<u8>, JournalError> {
+    let record = postcard::to_stdvec(&(key, value));
+    let record = record.map_err(|error| JournalError::Encode(error.to_string()))?;
+    // A block has room for a whole group and one more.
+    if record.len() > u32::MAX as usize / 2 {
+        return Err(JournalError::Encode(format!("{} bytes are too many", record.len())));
+    }
+    Ok(record)
 }
 
 impl<K, V> Log<K, V> for Handle<K, V>
 where
-    K: Serialize,
-    V: Serialize,
+    K: Serialize + Send + Sync + 'static,
+    V: Serialize + Send + Sync + 'static,
 {
     fn admit(&self) -> Result<(), JournalError> {
         let bytes = self.shared.bytes.load(Ordering::Acquire);
@@ -272,17 +285,25 @@ where
     }
 
     fn encode(&self, key: &K, value: Option<&V>) -> Result<Vec<u8>, JournalError> {
-        let record = postcard::to_stdvec(&(key, value));
-        let record = record.map_err(|error| JournalError::Encode(error.to_string()))?;
-        // A block has room for a whole group and one more.
-        if record.len() > u32::MAX as usize / 2 {
-            return Err(JournalError::Encode(format!("{} bytes are too many", record.len())));
-        }
-        Ok(record)
+        encode(key, value)
     }
 
     fn append(&self, number: u64, record: Vec<u8>) -> Receipt {
-        self.enter(self.base + number, Some(record))
+        let (answer, receipt) = oneshot::channel();
+        self.enter(Entry::Write { number: self.base + number, record, answer });
+        Receipt(receipt)
+    }
+
+    fn wants_live(&self) -> bool {
+        let Shared { bytes, compact_at, .. } = &*self.shared;
+        bytes.load(Ordering::Acquire) >= compact_at.load(Ordering::Acquire)
+            && !self.is_frozen.load(Ordering::Acquire)
+    }
+
+    fn keep_live(&self, number: u64, live: Vec<Departed<K, V>>) {
+        self.shared.compact_at.store(u64::MAX, Ordering::Release);
+        let records = move || live.iter().map(|(key, value)| encode(&**key, value.as_deref())).collect();
+        self.enter(Entry::Live { number: self.base + number, encode: Box::new(records) });
     }
 
     fn barrier(&self) -> Option<Receipt> {
@@ -291,7 +312,9 @@ where
             return None;
         }
         drop(state);
-        Some(self.enter(0, None))
+        let (answer, receipt) = oneshot::channel();
+        self.enter(Entry::Barrier { answer });
+        Some(Receipt(receipt))
     }
 
     fn begin(&self, restored: u64) {
@@ -337,6 +360,7 @@ where
             bytes: self.shared.bytes.load(Ordering::Acquire),
             syncs: self.shared.syncs.load(Ordering::Relaxed),
             blocks: self.shared.blocks.load(Ordering::Relaxed),
+            compactions: self.shared.compactions.load(Ordering::Relaxed),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,16 +17,22 @@ use super::report::JournalSync;
 use crate::backing::journal_error::JournalError;
 
 /// A block is closed when it has this many bytes.
-const BLOCK: usize = 4 << 20;
+pub(super) const BLOCK: usize = 4 << 20;
 
 type Answer = oneshot::Sender<Result<(), Arc<JournalError>>>;
 
-/// A write to be recorded, or, without a record, somebody who wants to know that all before is on the disk.
-pub(super) struct Entry {
-    pub(super) number: u64,
-    pub(super) record: Option<Vec<u8>>,
-    pub(super) answer: Answer,
+/// Work for the thread.
+pub(super) enum Entry {
+    /// A write to be recorded.
+    Write { number: u64, record: Vec<u8>, answer: Answer },
+    /// Somebody who wants to know that all before is on the disk.
+    Barrier { answer: Answer },
+    /// All that is not resolved at this point: with it, nothing that came before is needed.
+    Live { number: u64, encode: Encode },
 }
+
+/// Makes records of what is live: the user's serializer, which runs on the thread.
+pub(super) type Encode = Box<dyn FnOnce() -> Result<Vec<Vec<u8>>, JournalError> + Send>;
 
 #[derive(Default)]
 pub(super) struct State {
@@ -46,8 +53,11 @@ pub(super) struct Shared {
     pub(super) state: Mutex<State>,
     pub(super) bell: Condvar,
     pub(super) bytes: AtomicU64,
+    /// The size from which it wants to be compacted; `u64::MAX` while it is about to be.
+    pub(super) compact_at: AtomicU64,
     pub(super) syncs: AtomicU64,
     pub(super) blocks: AtomicU64,
+    pub(super) compactions: AtomicU64,
     /// Whether a write was accepted that is not in the journal.
     pub(super) has_failed: AtomicBool,
     /// For tests: bytes that the disk still takes, and whether syncs fail.
@@ -55,6 +65,19 @@ pub(super) struct Shared {
     pub(super) room: Mutex<Option<usize>>,
     #[cfg(test)]
     pub(super) syncs_fail: AtomicBool,
+    /// For tests: syncs begun, and a lock that each of them waits for.
+    #[cfg(test)]
+    pub(super) syncs_begun: AtomicU64,
+    #[cfg(test)]
+    pub(super) sync_gate: Mutex<()>,
+    /// For tests: whether a compaction is under way, and whether its syncs fail.
+    #[cfg(test)]
+    pub(super) is_rewriting: AtomicBool,
+    #[cfg(test)]
+    pub(super) live_syncs_fail: AtomicBool,
+    /// For tests: whether segments stay that nobody needs.
+    #[cfg(test)]
+    pub(super) keeps_all: AtomicBool,
 }
 
 struct Active {
@@ -71,6 +94,8 @@ pub(super) struct Writer {
     pub(super) directory: PathBuf,
     pub(super) sync: JournalSync,
     pub(super) segment_bytes: u64,
+    /// The least size from which it is compacted.
+    pub(super) compact_from: u64,
     pub(super) schema: u32,
     pub(super) sealed: Vec<Sealed>,
     pub(super) next_id: u64,
@@ -89,11 +114,20 @@ pub(super) struct Files {
     marked: u64,
     /// A sync in the background failed: the next write is told.
     grudge: Option<Arc<JournalError>>,
+    /// Whether what is live was written anew, or could not be, since the size was last looked at.
+    pub(super) was_compacted: bool,
 }
 
 impl Files {
     pub(super) fn new(lock: File) -> Self {
-        Self { active: None, _lock: lock, unsynced_since: None, marked: 0, grudge: None }
+        Self {
+            active: None,
+            _lock: lock,
+            unsynced_since: None,
+            marked: 0,
+            grudge: None,
+            was_compacted: false,
+        }
     }
 }
 
@@ -107,7 +141,8 @@ impl Drop for Farewell {
         let entries = std::mem::take(&mut state.entries);
         let closers = std::mem::take(&mut state.closers);
         drop(state);
-        drop(entries);
+        // There may be keys and values in it, and a drop that panics must not keep the rest from happening.
+        let _panicked = catch_unwind(AssertUnwindSafe(|| drop(entries)));
         for closer in closers {
             let _ = closer.send(Ok(()));
         }
@@ -118,6 +153,7 @@ impl Writer {
     /// The first segment of this run: opening fails if none can be written.
     pub(super) fn begin(&mut self) -> Result<(), JournalError> {
         self.active()?;
+        self.shared.compact_at.store(self.compact_from, Ordering::Release);
         self.count_bytes();
         Ok(())
     }
@@ -171,7 +207,18 @@ impl Writer {
         let mut group: Vec<Entry> = Vec::new();
         let mut bytes = 0;
         for entry in entries {
-            bytes += entry.record.as_ref().map_or(0, Vec::len);
+            match entry {
+                Entry::Live { number, encode } => {
+                    if !group.is_empty() {
+                        self.commit_group(std::mem::take(&mut group));
+                        bytes = 0;
+                    }
+                    self.compact(number, encode);
+                    continue;
+                }
+                Entry::Write { ref record, .. } => bytes += record.len(),
+                Entry::Barrier { .. } => {}
+            }
             group.push(entry);
             if bytes >= BLOCK || (bytes > 0 && self.sync == JournalSync::Each) {
                 self.commit_group(std::mem::take(&mut group));
@@ -184,8 +231,8 @@ impl Writer {
     }
 
     fn commit_group(&mut self, mut group: Vec<Entry>) {
-        let has_records = group.iter().any(|entry| entry.record.is_some());
-        let is_barrier = group.iter().any(|entry| entry.record.is_none());
+        let has_records = group.iter().any(|entry| matches!(entry, Entry::Write { .. }));
+        let is_barrier = group.iter().any(|entry| matches!(entry, Entry::Barrier { .. }));
         let may_wait = matches!(self.sync, JournalSync::Interval(_)) && !is_barrier;
         let mut outcome = Ok(());
         if has_records {
@@ -201,8 +248,10 @@ impl Writer {
             self.shared.has_failed.store(true, Ordering::Release);
         }
         for entry in group {
-            // Who left need not know.
-            let _ = entry.answer.send(outcome.clone());
+            if let Entry::Write { answer, .. } | Entry::Barrier { answer } = entry {
+                // Who left need not know.
+                let _ = answer.send(outcome.clone());
+            }
         }
     }
 
@@ -211,16 +260,16 @@ impl Writer {
         let mut block = vec![0; BLOCK_HEADER];
         let (mut count, mut last) = (0, 0);
         for entry in group {
-            let Some(record) = entry.record.take() else { continue };
-            block.extend(entry.number.to_le_bytes());
-            block.extend(record);
+            let Entry::Write { number, record, .. } = entry else { continue };
+            block.extend(number.to_le_bytes());
+            block.extend(std::mem::take(record));
             count += 1;
-            last = entry.number;
+            last = *number;
         }
         self.append(block, count, last)
     }
 
-    fn append(&mut self, mut block: Vec<u8>, count: u32, last: u64) -> Result<(), JournalError> {
+    pub(super) fn append(&mut self, mut block: Vec<u8>, count: u32, last: u64) -> Result<(), JournalError> {
         if self.files.active.as_ref().is_some_and(|active| active.end >= self.segment_bytes) {
             self.rotate()?;
         }
@@ -255,15 +304,23 @@ impl Writer {
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), JournalError> {
+    pub(super) fn sync(&mut self) -> Result<(), JournalError> {
         if self.files.unsynced_since.is_none() {
             return Ok(());
         }
         let Some(active) = &mut self.files.active else { return Ok(()) };
         self.shared.syncs.fetch_add(1, Ordering::Relaxed);
+        #[cfg(test)]
+        {
+            self.shared.syncs_begun.fetch_add(1, Ordering::SeqCst);
+            drop(self.shared.sync_gate.lock());
+        }
         let synced = active.file.sync_data();
         #[cfg(test)]
-        let synced = if self.shared.syncs_fail.load(Ordering::Acquire) {
+        let synced = if self.shared.syncs_fail.load(Ordering::Acquire)
+            || self.shared.is_rewriting.load(Ordering::Acquire)
+                && self.shared.live_syncs_fail.load(Ordering::Acquire)
+        {
             Err(std::io::Error::other("the sync fails, as it was told"))
         } else {
             synced
@@ -285,15 +342,20 @@ impl Writer {
             _ => false,
         };
         if due || shall_close {
-            if let Err(error) = self.sync() {
-                self.shared.has_failed.store(true, Ordering::Release);
-                self.files.grudge = Some(Arc::new(error));
-            }
+            self.sync_unasked();
+        }
+    }
+
+    /// A sync for which nobody waits.
+    pub(super) fn sync_unasked(&mut self) {
+        if let Err(error) = self.sync() {
+            self.shared.has_failed.store(true, Ordering::Release);
+            self.files.grudge = Some(Arc::new(error));
         }
     }
 
     /// Leaves the segment as it is. What was synced of it counts.
-    fn abandon(&mut self) {
+    pub(super) fn abandon(&mut self) {
         let Some(active) = self.files.active.take() else { return };
         self.files.unsynced_since = None;
         self.previous_end = active.synced;
@@ -329,6 +391,10 @@ impl Writer {
 
     /// Deletes segments, oldest first, in which nothing is needed any more, and writes down how far that is.
     fn trim(&mut self) {
+        #[cfg(test)]
+        if self.shared.keeps_all.load(Ordering::SeqCst) {
+            return;
+        }
         while let Some(oldest) = self.sealed.first() {
             // The next one is deleted when this one surely is: no older value must outlive a newer one.
             let is_needed = oldest.last > self.resolved;
@@ -348,10 +414,12 @@ impl Writer {
         }
     }
 
-    fn count_bytes(&self) {
+    fn count_bytes(&mut self) {
         let active = self.files.active.as_ref().map_or(0, |active| active.end);
         let sealed: u64 = self.sealed.iter().map(|sealed| sealed.bytes).sum();
-        self.shared.bytes.store(active + sealed, Ordering::Release);
+        let bytes = active + sealed;
+        self.shared.bytes.store(bytes, Ordering::Release);
+        self.plan_compaction(bytes);
     }
 
     fn end(&mut self) {

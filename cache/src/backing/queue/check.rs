@@ -34,6 +34,7 @@ impl<K, V> Queue<K, V> {
                 tried += usize::from(next.was_tried);
             }
         }
+        assert_eq!(self.unresolved.len(), numbers.len() + self.letters, "each number stands for something");
         let in_line = used.iter().filter(|&&id| self.is_in_line(id)).count();
         let resting = used.iter().filter(|&&id| self.slot(id).rests_until.is_some()).count();
         assert_eq!((in_line, resting), (self.line.len(), self.resting.len()));

@@ -92,6 +92,7 @@ impl<K, V> Queue<K, V> {
 
     fn die(&mut self, id: usize, change: Change<V>, place: usize, landed: &mut Landed<K, V>) {
         self.counts.dead += 1;
+        self.letters += 1;
         self.bytes -= change.bytes;
         let slot = self.slot(id);
         landed.letters.push(Letter {
@@ -153,6 +154,7 @@ impl<K, V> Queue<K, V> {
     pub(crate) fn reported(&mut self, numbers: impl IntoIterator<Item = u64>) {
         for number in numbers {
             self.unresolved.remove(&number);
+            self.letters -= 1;
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 use hashbrown::HashTable;
 
-use super::change::{Counts, Limits, Slot};
+use super::change::{Counts, Departed, Limits, Slot};
 
 #[derive(Debug)]
 pub(super) struct Flight {
@@ -42,6 +42,8 @@ pub(crate) struct Queue<K, V> {
     pub(super) random: Rng,
     /// Changes that were there at the start, for which no bound holds.
     pub(super) restored: usize,
+    /// Letters that were not reported yet: unresolved, and in no slot.
+    pub(super) letters: usize,
     pub(crate) counts: Counts,
 }
 
@@ -67,6 +69,7 @@ impl<K, V> Queue<K, V> {
             paused_until: 0,
             random: Rng::with_seed(seed),
             restored: 0,
+            letters: 0,
             counts: Counts::default(),
         }
     }
@@ -75,6 +78,19 @@ impl<K, V> Queue<K, V> {
     pub(crate) fn flush(&mut self) -> u64 {
         self.flush_to = self.flush_to.max(self.accepted);
         self.accepted
+    }
+
+    /// The newest value of each key, which is all that a replay needs; `None` while there are letters to be reported, which it would
+    /// not have.
+    pub(crate) fn live(&self) -> Option<Vec<Departed<K, V>>> {
+        if self.letters > 0 {
+            return None;
+        }
+        let newest = |slot: &Slot<K, V>| {
+            let change = slot.next.as_ref().or(slot.flying.as_ref()).expect("a slot has a change");
+            (Arc::clone(&slot.key), change.value.clone())
+        };
+        Some(self.slots.iter().flatten().map(newest).collect())
     }
 
     /// The number of the last write that was accepted.

@@ -1,5 +1,6 @@
 //! PostgreSQL dies or hangs: statuses, not hangs, and recovery without a restart.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use orders::proto::{GetOrderRequest, GetUserRequest};
@@ -70,5 +71,55 @@ async fn a_database_that_hangs_is_a_deadline_and_the_order_ends_once() {
     poll_until("placed", async || place(client, order("o1", "ann", "tea", 1)).await.is_ok()).await;
     poll_until("listed", async || list(client, "ann").await.len() == 2).await;
     assert_eq!(left(client, "tea").await, 98);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_without_a_database_leaves_the_orders_in_the_journal() {
+    let Some(there) = Place::postgres() else { return };
+    let server = there.postgres.as_ref().unwrap();
+    let service = there.start("a", &["--max-delay", "1h", "--stop-within", "1s"]).await;
+    user(&service.client, "ann").await;
+    stock(&service.client, "tea", 100).await;
+    for n in 0..10 {
+        place(&service.client, order(&format!("o{n}"), "ann", "tea", 1)).await.unwrap();
+    }
+    server.kill().unwrap();
+    let began = Instant::now();
+    service.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    server.restart().unwrap();
+    let again = there.start("a", &[]).await;
+    assert_eq!((list(&again.client, "ann").await.len(), left(&again.client, "tea").await), (10, 90));
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_server_gives_up_on_statements_too() {
+    let Some(there) = Place::postgres() else { return };
+    let there = Arc::new(there);
+    let service = there.start("a", &["--request-timeout", "300ms"]).await;
+    user(&service.client, "ann").await;
+    stock(&service.client, "tea", 100).await;
+    // Somebody else holds the row for longer than a request may take.
+    let holder = Arc::clone(&there);
+    let held = tokio::task::spawn_blocking(move || {
+        let sql = "begin; select 1 from stock where sku = 'tea' for update; select pg_sleep(3); commit";
+        holder.postgres.as_ref().unwrap().psql(sql)
+    });
+    let active = |what: &str| {
+        let sql = format!(
+            "select count(*) from pg_stat_activity where state = 'active' and query ilike '%{what}%' and pid <> pg_backend_pid()"
+        );
+        there.postgres.as_ref().unwrap().psql(&sql).unwrap()
+    };
+    poll_until("held", async || active("pg_sleep") == "1").await;
+    let status = place(&service.client, order("o1", "ann", "tea", 1)).await.unwrap_err();
+    assert!([DeadlineExceeded, Unavailable].contains(&status.code()), "{status}");
+    poll_until("given up", async || active("update stock") == "0").await;
+    assert!(!held.is_finished(), "it did not wait for the row");
+    held.await.unwrap().unwrap();
+    poll_until("placed", async || place(&service.client, order("o1", "ann", "tea", 1)).await.is_ok()).await;
+    assert_eq!(left(&service.client, "tea").await, 99);
     service.stop().await;
 }
