@@ -241,6 +241,24 @@ mod tests {
     }
 
     #[test]
+    fn a_return_asks_once_maintenance_came_round() {
+        let time = Time::new(None);
+        time.come_round();
+        let lent = time.now();
+        assert!(!time.is_past(lent), "just now");
+        let began = std::time::Instant::now();
+        while !time.is_past(lent) {
+            time.come_round();
+            assert!(began.elapsed() < Duration::from_secs(5), "it stands still");
+        }
+        assert!(!time.is_past(time.now()));
+        time.always_ask();
+        time.come_round();
+        assert!(time.is_past(time.now()));
+        assert!(Time::new(Some(Box::new(ManualClock::new()))).is_past(1_000_000));
+    }
+
+    #[test]
     fn spans_saturate() {
         assert_eq!(ticks(Duration::MAX), u64::MAX);
         assert_eq!(ticks(Duration::from_secs(1)), 1_000_000_000);

@@ -133,7 +133,10 @@ impl<D> Waiters<D> {
             list.tail = index;
         }
         self.classes |= 1 << rank.class;
-        self.nodes[index] = Node { prev, next, rank, state: State::Waiting(waiter) };
+        let node = &mut self.nodes[index];
+        (node.prev, node.next) = (prev, next);
+        node.rank = rank;
+        node.state = State::Waiting(waiter);
         if prev != NONE {
             self.nodes[prev].next = index;
         }
@@ -150,7 +153,7 @@ impl<D> Waiters<D> {
         self.nodes.len() - 1
     }
 
-    #[inline]
+    #[inline(always)]
     fn unlink(&mut self, index: usize) {
         let Node { prev, next, rank: Rank { class, .. }, .. } = self.nodes[index];
         let list = &mut self.lists[class];

@@ -157,11 +157,7 @@ impl<K, V, E> Behind<K, V, E> {
         if let (Accept::Accepted { .. }, Some(log)) = (&accept, &self.journal) {
             // Under the lock, so that the journal's order is the queue's.
             receipt = record.take().map(|record| log.append(queue.accepted(), record));
-            if log.wants_live() {
-                if let Some(live) = queue.live() {
-                    log.keep_live(queue.accepted(), live);
-                }
-            }
+            keep_live(&queue, &**log);
         }
         drop(queue);
         match accept {
@@ -212,6 +208,9 @@ impl<K, V, E> Behind<K, V, E> {
         let mut queue = self.queue.lock();
         queue.reported(numbers);
         let resolved = queue.resolved_to();
+        if let Some(log) = &self.journal {
+            keep_live(&queue, &**log);
+        }
         drop(queue);
         if let Some(log) = &self.journal {
             log.resolved(resolved);
@@ -237,6 +236,15 @@ impl<K, V, E> Behind<K, V, E> {
 
     pub(crate) fn callback_panics(&self) -> u64 {
         self.callback_panics.load(Ordering::Relaxed)
+    }
+}
+
+/// Hands the journal what is not resolved, if it wants that. Under the queue's lock, so that the journal's order is the queue's.
+fn keep_live<K, V>(queue: &Queue<K, V>, log: &dyn Log<K, V>) {
+    if log.wants_live(queue.length()) {
+        if let Some(live) = queue.live() {
+            log.keep_live(queue.accepted(), live);
+        }
     }
 }
 

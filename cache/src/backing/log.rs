@@ -34,10 +34,10 @@ pub(crate) trait Log<K, V>: Send + Sync {
     fn encode(&self, key: &K, value: Option<&V>) -> Result<Vec<u8>, JournalError>;
     /// Called in the order of the numbers, under the queue's lock: only hands over.
     fn append(&self, number: u64, record: Vec<u8>) -> Receipt;
-    /// Whether it has grown so much that it would rather have all that is not resolved once more, and forget the rest.
-    fn wants_live(&self) -> bool;
-    /// The newest write of each key that has one which is not resolved, as of this number. Called under the queue's lock, after
-    /// [`append`](Self::append) of that number: only hands over.
+    /// Whether it would rather have all that is not resolved once more, which is so many writes, and forget the rest.
+    fn wants_live(&self, length: usize) -> bool;
+    /// The newest write of each key that has one which is not resolved, as of this number, the last that was appended. Called under the
+    /// queue's lock: only hands over.
     fn keep_live(&self, number: u64, live: Vec<Departed<K, V>>);
     /// Comes back when all that was appended before is on the disk, whatever the mode; `None` if it is.
     fn barrier(&self) -> Option<Receipt>;

@@ -82,8 +82,10 @@ impl Link {
             call.invoke_async::<T>(&mut live.connection).await
         };
         let permit = self.breaker.permit(self.now()).ok_or(Silence::Skipped)?;
+        let mut used = None;
         let asked = timeout(self.patience, async {
             let mut live = self.live().await?;
+            used = Some(Arc::clone(&live.head));
             running(&mut live).await
         });
         match asked.await {
@@ -95,8 +97,8 @@ impl Link {
                 permit.failed(self.now());
                 // A server that refuses, a connection that is broken, one that says nothing: the next one finds out which.
                 let error = failed.ok().and_then(Result::err);
-                if error.is_none_or(|error| !is_answer(&error)) {
-                    self.hang_up().await;
+                if let (Some(used), true) = (used, error.is_none_or(|error| !is_answer(&error))) {
+                    self.hang_up(&used).await;
                 }
                 Err(Silence::Failed)
             }
@@ -106,8 +108,10 @@ impl Link {
     /// Removes all names of the server's run.
     pub(crate) async fn clear(&self) -> Result<(), Silence> {
         let permit = self.breaker.permit(self.now()).ok_or(Silence::Skipped)?;
+        let mut used = None;
         let cleared = timeout(self.patience.max(Duration::from_secs(60)), async {
             let mut live = self.live().await?;
+            used = Some(Arc::clone(&live.head));
             let pattern = [&escaped(&live.head)[..], "*"].concat();
             let mut cursor = 0_u64;
             loop {
@@ -129,7 +133,9 @@ impl Link {
             return Ok(());
         }
         permit.failed(self.now());
-        self.hang_up().await;
+        if let Some(used) = used {
+            self.hang_up(&used).await;
+        }
         Err(Silence::Failed)
     }
 
@@ -151,9 +157,9 @@ impl Link {
         Ok(live)
     }
 
-    /// The next one connects anew. Of those who still use this connection, none is cut off.
-    async fn hang_up(&self) {
-        *self.live.lock().await = None;
+    /// The next one connects anew, unless somebody has. Of those who still use this connection, none is cut off.
+    async fn hang_up(&self, used: &Arc<str>) {
+        self.live.lock().await.take_if(|live| Arc::ptr_eq(&live.head, used));
     }
 }
 

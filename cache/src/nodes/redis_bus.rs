@@ -1,7 +1,7 @@
 //! Redis or Valkey as a bus: publish and subscribe.
 //!
 //! Not client tracking, because that tells of keys that change in Redis. Here the store changes, with a tier in Redis or without
-//! one, and the message must come when the store has it. Over RESP3, one connection does both: a node that can send can hear.
+//! one, and the message must come when the store has it. Over RESP3, one connection does both. A node that only writes has one to send.
 
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
@@ -70,11 +70,38 @@ impl Bus for RedisBus {
     }
 
     async fn publish(&self, text: String) -> Result<(), BusError> {
-        let connection = self.connection.lock().clone();
-        let mut connection = connection.ok_or_else(|| BusError::new("not connected"))?;
+        let mut doubt = Doubt { bus: self, is_justified: true };
+        let mut connection = self.sender().await.map_err(BusError::new)?;
         let sent: Result<i64, RedisError> =
             redis::cmd("PUBLISH").arg(&self.channel).arg(text).query_async(&mut connection).await;
+        doubt.is_justified = sent.is_err();
         sent.map(|_| ()).map_err(BusError::new)
+    }
+}
+
+impl RedisBus {
+    /// The connection that hears, or one only to send.
+    async fn sender(&self) -> Result<MultiplexedConnection, RedisError> {
+        if let Some(connection) = &*self.connection.lock() {
+            return Ok(connection.clone());
+        }
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let made = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        Ok(self.connection.lock().get_or_insert(made).clone())
+    }
+}
+
+/// A connection on which something failed, or was given up, is not used again to send.
+struct Doubt<'b> {
+    bus: &'b RedisBus,
+    is_justified: bool,
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if self.is_justified {
+            *self.bus.connection.lock() = None;
+        }
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Shared {
     link: Link,
     scripts: Scripts,
     owed: Owed,
+    /// Held by who tells Redis what is owed.
+    settling: tokio::sync::Mutex<()>,
     pub(crate) counts: Counts,
     pub(crate) kind: Kind,
     pub(crate) settings: Tier,
@@ -44,6 +46,7 @@ impl Shared {
             link: Link::new(client, prefix, settings.timeout, settings.cool_down),
             scripts: Scripts::new(),
             owed: Owed::default(),
+            settling: tokio::sync::Mutex::default(),
             counts: Counts::default(),
             kind: Kind { codec, version: settings.version },
             settings,
@@ -155,8 +158,9 @@ impl Shared {
         written
     }
 
-    /// Tells Redis what it has not been told. True if nothing is owed.
+    /// Tells Redis what it has not been told. True if nothing is owed; false also while somebody else is at it.
     async fn settle(&self) -> bool {
+        let Ok(_alone) = self.settling.try_lock() else { return false };
         let debt = self.owed.debt();
         if debt.all && self.heard(self.link.clear().await).is_none() {
             return false;

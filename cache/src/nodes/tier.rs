@@ -39,6 +39,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_m
 /// empty in Redis meanwhile and afterwards. If Redis fails, all goes on with the store alone, and is counted. See docs/guides/several-nodes.md for
 /// what is promised. Needs the feature `redis`.
 ///
+/// [`StoreCache::refresh`](crate::backing::StoreCache::refresh) asks Redis first, too.
+///
 /// To have the near caches of other nodes forget what was written, put [`Invalidations`](super::Invalidations) around it.
 ///
 /// # Errors

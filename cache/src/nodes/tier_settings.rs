@@ -55,7 +55,8 @@ impl Tier {
         }
     }
 
-    /// How long a value stays in Redis. A near cache keeps it no longer than what is left of that. Default: 5 minutes.
+    /// How long a value stays in Redis. A near cache keeps what `get` has loaded no longer than
+    /// what is left of that. Default: 5 minutes.
     pub fn time_to_live(mut self, duration: Duration) -> Self {
         self.time_to_live = duration;
         self

@@ -9,7 +9,7 @@ use std::time::Duration;
 use millpond_cache::{Cache, ManualClock, RemovalCause};
 use parking_lot::Mutex;
 
-use crate::support::{eventually, watchdog};
+use crate::support::{eventually, scaled, watchdog};
 
 type Numbers = Cache<u64, u64>;
 
@@ -127,7 +127,7 @@ fn beside_writers_no_newer_value_is_lost() {
                     cache.invalidate_if(|_, &value| value % 2 == 1);
                 }
             });
-            for round in 0..200 {
+            for round in 0..scaled(200, 2) {
                 for key in 0..50 {
                     cache.insert(key, 2 * round + 1);
                     cache.insert(key, 2 * round + 2);

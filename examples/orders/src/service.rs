@@ -94,6 +94,7 @@ impl App {
             quantity: order.quantity,
             owner: self.instance.clone(),
         };
+        let mut may_lack_journal = false;
         let placed = match self.stock.reserve(reservation.clone()).await? {
             Reserved::Done => None,
             Reserved::Unknown => return Err(Refusal::not_found("article", order.sku)),
@@ -105,7 +106,10 @@ impl App {
                 None => return Err(Refusal::InProgress(id.to_owned())),
             },
             Reserved::Before(before) => match self.orders.find(id).await? {
-                Some(placed) => Some(placed),
+                Some(placed) => {
+                    may_lack_journal = true;
+                    Some(placed)
+                }
                 // An earlier call took the units, and lost its answer before the order was recorded.
                 None if before == reservation => None,
                 None if before.owner == reservation.owner => return Err(another(id)),
@@ -115,7 +119,14 @@ impl App {
         if let Some(placed) = placed {
             let is_the_same = (&placed.user_id, &placed.sku, placed.quantity)
                 == (&order.user_id, &order.sku, order.quantity);
-            return if is_the_same { Ok(placed) } else { Err(another(id)) };
+            if !is_the_same {
+                return Err(another(id));
+            }
+            if may_lack_journal {
+                // It waits in the queue, and perhaps its call was refused because the journal failed. Once more does no harm.
+                self.orders.record(id.to_owned(), placed.clone()).await.map_err(|failed| failed.refusal)?;
+            }
+            return Ok(placed);
         }
         let Err(failed) = self.orders.record(id.to_owned(), order.clone()).await else { return Ok(order) };
         if failed.is_queued {

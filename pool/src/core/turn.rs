@@ -104,6 +104,10 @@ impl<C, E> Turn<'_, C, E> {
         if self.state.suspended || self.state.waiters.nudged() == self.state.waiters.len() {
             return;
         }
+        // What is counted may be on its way to or from a stack: who looks would find nothing, and be told again at once.
+        if self.shelf.is_empty() {
+            return;
+        }
         for _ in self.state.waiters.nudged()..self.shelf.count() {
             if !self.state.waiters.nudge(&mut self.after.wake) {
                 return;

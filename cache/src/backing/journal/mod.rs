@@ -118,12 +118,13 @@ impl JournalOptions {
         let recovered = recover::<K, V>(&directory, self.schema, self.salvages)?;
         let shared = Arc::new(Shared::default());
         shared.state.lock().resolved = recovered.resolved;
+        let compact_from = self.segment_bytes.saturating_mul(4).min(self.max_bytes / 2);
         let mut writer = Writer {
             shared: Arc::clone(&shared),
             directory: directory.clone(),
             sync: self.sync,
             segment_bytes: self.segment_bytes,
-            compact_from: self.segment_bytes.saturating_mul(4).min(self.max_bytes / 2),
+            compact_from,
             schema: self.schema,
             sealed: recovered.sealed,
             next_id: recovered.next_id,
@@ -139,6 +140,7 @@ impl JournalOptions {
             base: recovered.last,
             restored: AtomicU64::new(0),
             max_bytes: self.max_bytes,
+            compact_from,
             is_frozen: AtomicBool::new(true),
             thread: Mutex::new(Some(thread)),
             types: PhantomData,
@@ -247,6 +249,7 @@ struct Handle<K, V> {
     /// Numbers of the queue up to this one stand for what was replayed.
     restored: AtomicU64,
     max_bytes: u64,
+    compact_from: u64,
     is_frozen: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
     types: PhantomData<fn(K, V)>,
@@ -294,14 +297,18 @@ where
         Receipt(receipt)
     }
 
-    fn wants_live(&self) -> bool {
-        let Shared { bytes, compact_at, .. } = &*self.shared;
-        bytes.load(Ordering::Acquire) >= compact_at.load(Ordering::Acquire)
+    fn wants_live(&self, length: usize) -> bool {
+        let Shared { bytes, compact_at, live_then, .. } = &*self.shared;
+        let (bytes, at) = (bytes.load(Ordering::Acquire), compact_at.load(Ordering::Acquire));
+        // A journal that was full of what was live is worth another look when half of that is done.
+        let has_halved = length > 0 && length <= live_then.load(Ordering::Acquire) / 2;
+        (bytes >= at || (has_halved && bytes >= self.compact_from && at != u64::MAX))
             && !self.is_frozen.load(Ordering::Acquire)
     }
 
     fn keep_live(&self, number: u64, live: Vec<Departed<K, V>>) {
         self.shared.compact_at.store(u64::MAX, Ordering::Release);
+        self.shared.live_then.store(live.len(), Ordering::Release);
         let records = move || live.iter().map(|(key, value)| encode(&**key, value.as_deref())).collect();
         self.enter(Entry::Live { number: self.base + number, encode: Box::new(records) });
     }

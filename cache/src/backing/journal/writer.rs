@@ -5,7 +5,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -55,6 +55,8 @@ pub(super) struct Shared {
     pub(super) bytes: AtomicU64,
     /// The size from which it wants to be compacted; `u64::MAX` while it is about to be.
     pub(super) compact_at: AtomicU64,
+    /// Writes that were live when that was last decided.
+    pub(super) live_then: AtomicUsize,
     pub(super) syncs: AtomicU64,
     pub(super) blocks: AtomicU64,
     pub(super) compactions: AtomicU64,

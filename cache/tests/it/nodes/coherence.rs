@@ -232,7 +232,28 @@ async fn a_writer_that_is_cut_off_writes_or_refuses_as_it_was_told() {
     assert_eq!(b.get(&1).await.plain(), Some(10), "nobody could tell it");
     cable.mend();
     sees(&b, 1, 12).await;
+    connected(&refusing).await;
     refusing.put(1, 13).await.unwrap();
+    sees(&b, 1, 13).await;
+}
+
+#[tokio::test]
+async fn a_process_without_a_cache_can_tell() {
+    let Some(redis) = require(Redis::start()) else { return };
+    let table = Table::new([(1, 10)]);
+    let b = near(&table, over_redis(&redis.url()), patient());
+    warm(&b, 1).await;
+    let cable = Cable::to(redis.port()).await;
+    let job = Invalidations::new(over_redis(&cable.url(&redis)), patient().when_cut(WhenCut::Refuse));
+    let write = async |value| job.writing(&[1_u64], async { table.map.lock().insert(1, value) }).await;
+    write(11).await.unwrap();
+    sees(&b, 1, 11).await;
+    cable.cut();
+    poll_until("it knows", async || write(12).await.is_err()).await;
+    let last = table.map.lock()[&1];
+    sees(&b, 1, last).await;
+    cable.mend();
+    poll_until("it is back", async || write(13).await.is_ok()).await;
     sees(&b, 1, 13).await;
 }
 

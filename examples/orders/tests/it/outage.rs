@@ -104,7 +104,7 @@ async fn the_server_gives_up_on_statements_too() {
     // Somebody else holds the row for longer than a request may take.
     let holder = Arc::clone(&there);
     let held = tokio::task::spawn_blocking(move || {
-        let sql = "begin; select 1 from stock where sku = 'tea' for update; select pg_sleep(3); commit";
+        let sql = "begin; select 1 from stock where sku = 'tea' for update; select pg_sleep(600); commit";
         holder.postgres.as_ref().unwrap().psql(sql)
     });
     let active = |what: &str| {
@@ -117,8 +117,10 @@ async fn the_server_gives_up_on_statements_too() {
     let status = place(&service.client, order("o1", "ann", "tea", 1)).await.unwrap_err();
     assert!([DeadlineExceeded, Unavailable].contains(&status.code()), "{status}");
     poll_until("given up", async || active("update stock") == "0").await;
-    assert!(!held.is_finished(), "it did not wait for the row");
-    held.await.unwrap().unwrap();
+    assert_eq!(active("pg_sleep"), "1", "it did not wait for the row");
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity where query ilike '%pg_sleep%' and pid <> pg_backend_pid()";
+    there.postgres.as_ref().unwrap().psql(end).unwrap();
+    assert!(held.await.unwrap().is_err());
     poll_until("placed", async || place(&service.client, order("o1", "ann", "tea", 1)).await.is_ok()).await;
     assert_eq!(left(&service.client, "tea").await, 99);
     service.stop().await;

@@ -185,6 +185,34 @@ fn nothing_is_deleted_before_what_is_live_is_on_the_disk() {
     });
 }
 
+#[test]
+fn a_full_journal_has_room_again_although_a_key_is_blocked() {
+    let directory = tempdir().unwrap();
+    run(async {
+        let table = down();
+        *table.blocked.lock() = Some(0);
+        let sync = JournalSync::Interval(Duration::from_millis(5));
+        let cache = build(small(directory.path()).sync(sync).max_bytes(8 * SEGMENT).open().unwrap(), &table);
+        // Each key is live: it is compacted some times, and then it is full of what counts.
+        let mut accepted = 0;
+        while cache.put(accepted, accepted).await.is_ok() {
+            accepted += 1;
+        }
+        let compactions = cache.stats().journal_compactions();
+        assert!(accepted > 1000 && compactions > 3, "{accepted}, {compactions}");
+        table.is_down.store(false, Ordering::SeqCst);
+        let again = async {
+            while cache.put(accepted, accepted).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        assert!(tokio::time::timeout(LONG, again).await.is_ok(), "it stays full");
+        *table.blocked.lock() = None;
+        cache.close(LONG).await.unwrap();
+        assert_eq!(table.values.lock().len() as u64, accepted + 1);
+    });
+}
+
 /// While a letter is being handed over, its write is in no queue, and in the journal alone.
 #[test]
 fn a_letter_that_is_not_yet_reported_is_kept() {
