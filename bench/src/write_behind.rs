@@ -167,7 +167,7 @@ async fn measure(args: &Args, way: Way) -> anyhow::Result<Outcome> {
     for task in 0..args.tasks {
         tasks.spawn(puts(subject.clone(), args.clone(), task, ends));
     }
-    let mut latencies = Histogram::<u64>::new(3)?;
+    let mut latencies = Histogram::<u64>::new_with_max(60_000_000_000, 3)?;
     let mut puts = 0;
     while let Some(ended) = tasks.join_next().await {
         let (own, count) = ended.context("a task panicked")??;
@@ -199,7 +199,7 @@ async fn puts(
     let zipf = Zipf::new(args.keys as f64, args.exponent)?;
     let mut random = SmallRng::seed_from_u64(task as u64);
     let mut counts = vec![0_i64; args.keys];
-    let mut latencies = Histogram::<u64>::new(3)?;
+    let mut latencies = Histogram::<u64>::new_with_max(60_000_000_000, 3)?;
     let mut puts = 0;
     loop {
         let began = Instant::now();
