@@ -352,3 +352,21 @@ async fn it_tells_what_the_bus_failed_with() {
     assert!(a.put(1, 11).await.is_err());
     assert!(fails().await);
 }
+
+#[tokio::test]
+async fn a_replica_is_no_bus() {
+    let Some(redis) = require(Redis::start()) else { return };
+    let () =
+        redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1).query_async(&mut raw(&redis).await).await.unwrap();
+    let table = Table::new([(1, 10)]);
+    let a = near(&table, over_redis(&redis.url()), patient().when_cut(WhenCut::Refuse));
+    let changes = a.store().changes();
+    let told = async || changes.last_error().is_some_and(|error| error.contains("replica"));
+    poll_until("it is refused", told).await;
+    assert!(a.put(1, 11).await.is_err(), "whoever only sends is refused too");
+    assert!(!changes.stats().is_connected());
+    // It takes the primary's place.
+    let () = redis::cmd("REPLICAOF").arg("NO").arg("ONE").query_async(&mut raw(&redis).await).await.unwrap();
+    connected(&a).await;
+    a.put(1, 11).await.unwrap();
+}
