@@ -14,7 +14,8 @@ use crate::inner::Inner;
 use crate::manager::Manager;
 use crate::rt::sleep_until;
 
-/// The task's own part. If its runtime ends before it does, it goes on in the pool's own.
+/// The task's own part. If its runtime ends before it does, the alarm of the pool's own runtime wakes who still waits. So there
+/// are no more alarms than runtimes, however many have come and gone.
 struct Alarm<M: Manager> {
     inner: Weak<Inner<M>>,
     runtime: Id,
@@ -28,9 +29,19 @@ impl<M: Manager> Drop for Alarm<M> {
             return;
         }
         let Some(inner) = self.inner.upgrade() else { return };
-        let Some(at) = inner.core.alarm_lost(self.runtime, Instant::now()) else { return };
-        let alarm = Self { inner: self.inner.clone(), bell: Arc::clone(&self.bell), ..*self };
-        inner.rt.spawn_privately(watch(alarm, at));
+        let now = Instant::now();
+        if !inner.core.alarm_lost(self.runtime) {
+            return;
+        }
+        let Some(heir) = inner.rt.private() else { return };
+        match inner.core.cover(heir, now) {
+            Cover::Enough => {}
+            Cover::Late(bell) => bell.notify_one(),
+            Cover::None(bell) => {
+                let alarm = Self { inner: self.inner.clone(), runtime: heir, bell, ended: false };
+                inner.rt.spawn_privately(watch(alarm, now));
+            }
+        }
     }
 }
 
@@ -75,5 +86,56 @@ async fn watch<M: Manager>(mut alarm: Alarm<M>, mut at: Instant) {
                 return;
             }
         }
+    }
+}
+
+#[cfg(all(test, not(any(millpond_loom, millpond_shuttle))))]
+mod tests {
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use futures::FutureExt as _;
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+    use crate::Pool;
+
+    struct Units;
+
+    impl Manager for Units {
+        type Connection = ();
+        type Error = Infallible;
+
+        async fn connect(&self) -> Result<(), Infallible> {
+            Ok(())
+        }
+
+        async fn validate(&self, (): &mut ()) -> Result<(), Infallible> {
+            Ok(())
+        }
+    }
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn runtimes_that_come_and_go_leave_no_alarms() {
+        let long = Duration::from_secs(3600);
+        let pool = Pool::builder(Units).max_size(1).build().unwrap();
+        let stays = runtime();
+        let held = stays.block_on(pool.get()).unwrap();
+        let mut waits = Box::pin(pool.get_timeout(long));
+        stays.block_on(async { assert!(waits.as_mut().now_or_never().is_none()) });
+        for _ in 0..20 {
+            runtime().block_on(async {
+                assert!(pool.get_timeout(long).now_or_never().is_none());
+                // The alarm's task begins.
+                tokio::task::yield_now().await;
+            });
+        }
+        // That of the runtime that stays, and the pool's own.
+        assert!(pool.inner().core.alarms() <= 2, "{} alarms", pool.inner().core.alarms());
+        drop(held);
     }
 }

@@ -115,7 +115,8 @@ impl<M: Manager> PoolBuilder<M> {
     }
 
     /// The runtime for background work. Default: that of the task that needs it; for callers outside of any, a small one
-    /// of the pool's own, on a thread that ends with the pool.
+    /// of the pool's own, on a thread that ends with the pool. It needs timers (`enable_time`): without them background work panics, and
+    /// who waits is told at its timeout by the pool's own.
     pub fn runtime(mut self, handle: Handle) -> Self {
         self.handle = Some(handle);
         self

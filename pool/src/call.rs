@@ -73,7 +73,8 @@ impl<'p, M: Manager> Call<'p, M> {
     #[inline]
     fn ask(&mut self, unfit: Option<Held<M>>, waiter: Waiter, timed: bool) -> Option<Result<M, Held<M>>> {
         let inner = self.inner;
-        let runtime = if timed { inner.rt.timer() } else { None };
+        // Who can't wait needs no alarm.
+        let runtime = if timed && self.deadline > self.began { inner.rt.timer() } else { None };
         let instant = if self.front { Instant::now() } else { self.began };
         let want = Want { class: self.class, front: self.front, instant, deadline: self.deadline, runtime };
         let mut waiter = Some(waiter);

@@ -122,7 +122,7 @@ impl<M: Manager> Pool<M> {
         &self.handles.0
     }
 
-    fn inner(&self) -> &Arc<Inner<M>> {
+    pub(crate) fn inner(&self) -> &Arc<Inner<M>> {
         &self.stems().inner
     }
 

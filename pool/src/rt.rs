@@ -77,6 +77,12 @@ mod imp {
             })
         }
 
+        /// The runtime that is the pool's own; it is started if there is none.
+        #[expect(clippy::unnecessary_wraps, reason = "a twin of shuttle's, which has no time")]
+        pub(crate) fn private(&self) -> Option<Id> {
+            Some(self.private.get_or_init(Private::start).handle.id())
+        }
+
         /// Runs a task where no runtime of others ends it.
         pub(crate) fn spawn_privately(&self, task: impl Future<Output = ()> + Send + 'static) {
             drop(self.private.get_or_init(Private::start).handle.spawn(task));
@@ -155,6 +161,10 @@ mod imp {
         }
 
         pub(crate) fn timer(&self) -> Option<Id> {
+            None
+        }
+
+        pub(crate) fn private(&self) -> Option<Id> {
             None
         }
 

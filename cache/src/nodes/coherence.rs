@@ -13,7 +13,7 @@ pub enum WhenCut {
     Refuse,
 }
 
-/// Configures [`Invalidations`](super::Invalidations). All nodes use the same.
+/// Configures [`Invalidations`](super::Invalidations). All nodes use the same. A hundred years are as long as any time gets.
 ///
 /// ```
 /// use millpond_cache::nodes::{Coherence, WhenCut};
@@ -40,6 +40,9 @@ impl Default for Coherence {
     }
 }
 
+/// Longer times are taken for this one, about a hundred years: no sum of them and a moment overflows.
+pub(super) const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 impl Coherence {
     /// The defaults.
     pub fn new() -> Self {
@@ -51,20 +54,20 @@ impl Coherence {
     /// A node sends itself a message in every third part of this time. Cut off, it forgets everything this long after it has heard the
     /// last one, and again each time this long has passed.
     pub fn max_staleness(mut self, duration: Duration) -> Self {
-        self.max_staleness = duration.max(Duration::from_millis(10));
+        self.max_staleness = duration.clamp(Duration::from_millis(10), LONGEST);
         self
     }
 
     /// How long a write may take: longer than the store's own limit (`statement_timeout`). When a node dies while it writes, the others
     /// forget its keys after this time. Default: 10 seconds.
     pub fn write_lease(mut self, duration: Duration) -> Self {
-        self.write_lease = duration;
+        self.write_lease = duration.min(LONGEST);
         self
     }
 
     /// How long the bus may take for a message. Default: 500 ms.
     pub fn timeout(mut self, duration: Duration) -> Self {
-        self.timeout = duration;
+        self.timeout = duration.min(LONGEST);
         self
     }
 

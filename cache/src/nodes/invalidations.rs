@@ -164,6 +164,12 @@ impl<B: Bus> Invalidations<B> {
         self.inner.speaker.counts.read()
     }
 
+    /// What the bus failed with last, for a log: it may be over since.
+    #[must_use]
+    pub fn last_error(&self) -> Option<Arc<str>> {
+        self.inner.speaker.failure.lock().clone()
+    }
+
     /// How long a value may be used after the last sign that the bus is heard.
     #[must_use]
     pub fn max_staleness(&self) -> Duration {

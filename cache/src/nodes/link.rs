@@ -26,6 +26,8 @@ pub(crate) struct Link {
     breaker: Breaker,
     began: Instant,
     live: Mutex<Option<Live>>,
+    /// What Redis failed with last.
+    failure: parking_lot::Mutex<Option<Arc<str>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -53,11 +55,22 @@ impl Link {
             breaker: Breaker::new(FAILURES_TO_OPEN, nanos(cool_down)),
             began: Instant::now(),
             live: Mutex::new(None),
+            failure: parking_lot::Mutex::default(),
         }
     }
 
     pub(crate) fn is_down(&self) -> bool {
         self.breaker.is_open()
+    }
+
+    pub(crate) fn last_error(&self) -> Option<Arc<str>> {
+        self.failure.lock().clone()
+    }
+
+    /// Keeps what Redis failed with; nothing: that it took too long.
+    fn failed(&self, error: Option<&RedisError>, limit: Duration) {
+        let text = error.map_or_else(|| format!("no answer within {limit:?}"), ToString::to_string);
+        *self.failure.lock() = Some(text.into());
     }
 
     fn now(&self) -> u64 {
@@ -97,6 +110,7 @@ impl Link {
                 permit.failed(self.now());
                 // A server that refuses, a connection that is broken, one that says nothing: the next one finds out which.
                 let error = failed.ok().and_then(Result::err);
+                self.failed(error.as_ref(), self.patience);
                 if let (Some(used), true) = (used, error.is_none_or(|error| !is_answer(&error))) {
                     self.hang_up(&used).await;
                 }
@@ -109,7 +123,8 @@ impl Link {
     pub(crate) async fn clear(&self) -> Result<(), Silence> {
         let permit = self.breaker.permit(self.now()).ok_or(Silence::Skipped)?;
         let mut used = None;
-        let cleared = timeout(self.patience.max(Duration::from_secs(60)), async {
+        let limit = self.patience.max(Duration::from_secs(60));
+        let cleared = timeout(limit, async {
             let mut live = self.live().await?;
             used = Some(Arc::clone(&live.head));
             let pattern = [&escaped(&live.head)[..], "*"].concat();
@@ -128,11 +143,13 @@ impl Link {
                 }
             }
         });
-        if let Ok(Ok(())) = cleared.await {
+        let cleared = cleared.await;
+        if let Ok(Ok(())) = cleared {
             permit.answered();
             return Ok(());
         }
         permit.failed(self.now());
+        self.failed(cleared.ok().and_then(Result::err).as_ref(), limit);
         if let Some(used) = used {
             self.hang_up(&used).await;
         }

@@ -75,8 +75,8 @@ where
         let speaker = Arc::clone(&self.speaker);
         let mut failures = 0_u32;
         while !self.target.is_gone() {
-            let subscribing =
-                timeout(speaker.settings.timeout.max(Duration::from_millis(100)), speaker.bus.subscribe());
+            let limit = speaker.settings.timeout.max(Duration::from_millis(100));
+            let subscribing = timeout(limit, speaker.bus.subscribe());
             let Some(subscribed) = self.meanwhile(subscribing).await else { return };
             let began = Instant::now();
             if let Ok(Ok(subscription)) = subscribed {
@@ -85,6 +85,8 @@ where
                 self.hear(subscription).await;
                 speaker.counts.is_connected.store(false, Ordering::Relaxed);
                 count(&speaker.counts.cuts);
+            } else {
+                speaker.failed(subscribed.ok().and_then(Result::err).as_ref(), limit);
             }
             failures = if began.elapsed() > LONGEST_PAUSE { 0 } else { failures.saturating_add(1) };
             let pause =

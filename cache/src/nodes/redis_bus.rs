@@ -14,7 +14,8 @@ use super::bus::{Bus, BusError, Subscription};
 
 /// A channel of Redis or Valkey, from version 6 on. Needs the feature `redis`.
 ///
-/// The messages of a Redis Cluster come in no single order; take one server.
+/// The messages of a Redis Cluster come in no single order; take one server. One that is a replica when this connects is refused: what
+/// is sent there, others do not hear.
 ///
 /// ```
 /// use millpond_cache::nodes::{Coherence, Invalidations, RedisBus};
@@ -64,6 +65,9 @@ impl Bus for RedisBus {
             .set_response_timeout(None);
         let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
         let mut connection = connecting.await.map_err(BusError::new)?;
+        if is_replica(&mut connection).await {
+            return Err(BusError::new("this Redis is a replica: what is sent there, others do not hear"));
+        }
         connection.subscribe(&self.channel).await.map_err(BusError::new)?;
         *self.connection.lock() = Some(connection.clone());
         Ok(RedisSubscription { pushed, _connection: connection })
@@ -86,9 +90,20 @@ impl RedisBus {
             return Ok(connection.clone());
         }
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let made = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut made = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        if is_replica(&mut made).await {
+            return Err(RedisError::from((redis::ErrorKind::Io, "this Redis is a replica")));
+        }
         Ok(self.connection.lock().get_or_insert(made).clone())
     }
+}
+
+/// Whether the server is known to be a replica. It takes messages, and tells nobody but its own subscribers.
+async fn is_replica(connection: &mut MultiplexedConnection) -> bool {
+    let info: Result<String, RedisError> =
+        redis::cmd("INFO").arg("replication").query_async(connection).await;
+    // An account may not be allowed to ask.
+    info.is_ok_and(|info| info.lines().any(|line| line.trim() == "role:slave"))
 }
 
 /// A connection on which something failed, or was given up, is not used again to send.

@@ -57,6 +57,10 @@ impl Shared {
         self.link.is_down()
     }
 
+    pub(crate) fn last_error(&self) -> Option<Arc<str>> {
+        self.link.last_error()
+    }
+
     pub(crate) fn owed(&self) -> usize {
         self.owed.length()
     }

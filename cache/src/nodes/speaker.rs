@@ -1,10 +1,13 @@
 //! What a node says on the bus.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::bus::Bus;
+use super::bus::{Bus, BusError};
 use super::coherence::{Coherence, Counts, count};
 use super::message::{Message, What};
 
@@ -19,6 +22,8 @@ pub(crate) struct Speaker<B> {
     pub(crate) losses: AtomicU64,
     /// Of writes and pings.
     pub(crate) numbers: AtomicU64,
+    /// What the bus failed with last.
+    pub(crate) failure: Mutex<Option<Arc<str>>>,
 }
 
 impl<B: Bus> Speaker<B> {
@@ -30,6 +35,7 @@ impl<B: Bus> Speaker<B> {
             counts: Counts::default(),
             losses: AtomicU64::new(0),
             numbers: AtomicU64::new(0),
+            failure: Mutex::default(),
         }
     }
 
@@ -37,8 +43,23 @@ impl<B: Bus> Speaker<B> {
     pub(crate) async fn say(&self, what: What) -> bool {
         let message = Message { node: self.node, losses: self.losses.load(Ordering::Acquire), what };
         let text = message.text(self.bus.longest());
-        let is_said = matches!(timeout(self.settings.timeout, self.bus.publish(text)).await, Ok(Ok(())));
-        count(if is_said { &self.counts.sent } else { &self.counts.send_failures });
-        is_said
+        let limit = self.settings.timeout;
+        let failure = match timeout(limit, self.bus.publish(text)).await {
+            Ok(Ok(())) => {
+                count(&self.counts.sent);
+                return true;
+            }
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
+        };
+        count(&self.counts.send_failures);
+        self.failed(failure.as_ref(), limit);
+        false
+    }
+
+    /// Keeps what the bus failed with; nothing: that it took longer than that.
+    pub(crate) fn failed(&self, error: Option<&BusError>, limit: Duration) {
+        let text = error.map_or_else(|| format!("no answer within {limit:?}"), ToString::to_string);
+        *self.failure.lock() = Some(text.into());
     }
 }

@@ -113,6 +113,12 @@ impl<St, C: Codec> RedisTier<St, C> {
         TierStats { owed: shared.owed(), is_down: shared.is_down(), ..shared.counts.read() }
     }
 
+    /// What Redis failed with last, for a log: it may be over since.
+    #[must_use]
+    pub fn last_error(&self) -> Option<Arc<str>> {
+        self.shared.last_error()
+    }
+
     /// The store behind it.
     #[must_use]
     pub fn store(&self) -> &St {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use redis::Client;
 
-/// Configures a [`RedisTier`](super::RedisTier). Opens nothing.
+use super::coherence::LONGEST;
+
+/// Configures a [`RedisTier`](super::RedisTier). Opens nothing. A hundred years are as long as any time gets.
 ///
 /// ```
 /// use millpond_cache::nodes::Tier;
@@ -58,13 +60,13 @@ impl Tier {
     /// How long a value stays in Redis. A near cache keeps what `get` has loaded no longer than
     /// what is left of that. Default: 5 minutes.
     pub fn time_to_live(mut self, duration: Duration) -> Self {
-        self.time_to_live = duration;
+        self.time_to_live = duration.min(LONGEST);
         self
     }
 
     /// How long "the store has none" stays in Redis; zero: not at all. Default: 10 seconds.
     pub fn negative_time_to_live(mut self, duration: Duration) -> Self {
-        self.negative_time_to_live = duration;
+        self.negative_time_to_live = duration.min(LONGEST);
         self
     }
 
@@ -86,32 +88,32 @@ impl Tier {
     /// How long one node may take to load a missing value while others wait for it; longer than most loads take. If the node
     /// dies, another one loads after this time. Default: 3 seconds.
     pub fn lease(mut self, duration: Duration) -> Self {
-        self.lease = duration;
+        self.lease = duration.min(LONGEST);
         self
     }
 
     /// How long a load waits for another node that loads the same key; then it asks the store itself. Default: 1 second.
     pub fn wait(mut self, duration: Duration) -> Self {
-        self.wait = duration;
+        self.wait = duration.min(LONGEST);
         self
     }
 
     /// How long a write may take: longer than the store's own limit (`statement_timeout`). If a node dies while it writes, the key
     /// is not kept in Redis for this time. Default: 10 seconds.
     pub fn write_lease(mut self, duration: Duration) -> Self {
-        self.write_lease = duration;
+        self.write_lease = duration.min(LONGEST);
         self
     }
 
     /// How long Redis may take for an answer, connecting included; then the store is asked. Default: 250 ms.
     pub fn timeout(mut self, duration: Duration) -> Self {
-        self.timeout = duration;
+        self.timeout = duration.min(LONGEST);
         self
     }
 
     /// After three failures in a row Redis is left alone for this time, then one call tries it. Default: 500 ms.
     pub fn cool_down(mut self, duration: Duration) -> Self {
-        self.cool_down = duration;
+        self.cool_down = duration.min(LONGEST);
         self
     }
 }

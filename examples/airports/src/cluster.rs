@@ -27,6 +27,9 @@ const VERSION: u8 = 1;
 /// What a database may take on top of its own limit.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether Redis is there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// The other instances.
 #[derive(Debug)]
 pub struct Cluster {
@@ -125,7 +128,37 @@ impl Cluster {
     /// Figures.
     #[must_use]
     pub fn stats(&self) -> Value {
-        json!({ "tier": tier(&self.tier.stats()), "changes": changes(&self.changes.stats()) })
+        let (mut tier, mut changes) = (tier(&self.tier.stats()), changes(&self.changes.stats()));
+        tier["last_error"] = json!(self.tier.last_error().as_deref());
+        changes["last_error"] = json!(self.changes.last_error().as_deref());
+        json!({ "tier": tier, "changes": changes })
+    }
+
+    /// Tells the log when Redis is away, and why, and when it is back. Does not end.
+    pub async fn watch(&self) {
+        let (mut was_connected, mut was_down) = (true, false);
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let (is_connected, is_down) = (self.changes.stats().is_connected(), self.tier.stats().is_down());
+            if is_connected != was_connected {
+                if is_connected {
+                    tracing::info!("other instances are heard again");
+                } else {
+                    tracing::warn!(
+                        error = self.changes.last_error().as_deref(),
+                        "other instances are not heard"
+                    );
+                }
+            }
+            if is_down != was_down {
+                if is_down {
+                    tracing::warn!(error = self.tier.last_error().as_deref(), "the shared tier is not used");
+                } else {
+                    tracing::info!("the shared tier is used again");
+                }
+            }
+            (was_connected, was_down) = (is_connected, is_down);
+        }
     }
 }
 

@@ -56,20 +56,20 @@ pub struct Config {
     #[arg(long, env = "AIRPORTS_CLUSTER_NAME", default_value = "airports")]
     pub cluster_name: String,
     /// How long an instance that can't hear the others may use what it has cached.
-    #[arg(long, env = "AIRPORTS_MAX_STALENESS", default_value = "5s", value_parser = positive)]
+    #[arg(long, env = "AIRPORTS_MAX_STALENESS", default_value = "5s", value_parser = limit)]
     pub max_staleness: Duration,
     /// How long a write may take with `--cluster`: PostgreSQL's `statement_timeout`. If an instance dies while it writes, the others
     /// forget what it wrote a second after that.
-    #[arg(long, env = "AIRPORTS_WRITE_LIMIT", default_value = "8s", value_parser = positive)]
+    #[arg(long, env = "AIRPORTS_WRITE_LIMIT", default_value = "8s", value_parser = limit)]
     pub write_limit: Duration,
     /// What a write does on an instance that can't tell the others.
     #[arg(long, env = "AIRPORTS_WHEN_CUT", value_enum, default_value_t = OnCut::Refuse)]
     pub when_cut: OnCut,
     /// How long a caller may wait for a connection.
-    #[arg(long, env = "AIRPORTS_ACQUIRE_TIMEOUT", default_value = "3s", value_parser = positive)]
+    #[arg(long, env = "AIRPORTS_ACQUIRE_TIMEOUT", default_value = "3s", value_parser = limit)]
     pub acquire_timeout: Duration,
     /// How long a request may take in all.
-    #[arg(long, env = "AIRPORTS_REQUEST_TIMEOUT", default_value = "10s", value_parser = positive)]
+    #[arg(long, env = "AIRPORTS_REQUEST_TIMEOUT", default_value = "10s", value_parser = limit)]
     pub request_timeout: Duration,
     /// Requests served at once; more are answered 503.
     #[arg(long, env = "AIRPORTS_MAX_REQUESTS", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..))]
@@ -85,6 +85,16 @@ pub struct Config {
 fn fraction(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
     if (0.0..=1.0).contains(&number) { Ok(number) } else { Err("must be from 0 to 1".to_owned()) }
+}
+
+/// PostgreSQL takes no limit that is longer than 24 days.
+fn limit(text: &str) -> Result<Duration, String> {
+    let duration = positive(text)?;
+    if duration <= Duration::from_secs(86_400) {
+        Ok(duration)
+    } else {
+        Err("must be a day at most".to_owned())
+    }
 }
 
 fn positive(text: &str) -> Result<Duration, String> {

@@ -105,6 +105,7 @@ impl Service {
         tokio::select! {
             () = serving => {}
             () = fold(&self.app.metrics) => {}
+            () = watch(&self.app) => {}
             () = save_now_and_then(&self.app, self.snapshot_every) => {}
             () = deadline => tracing::warn!("requests in progress were cut off after {STOP_WITHIN:?}"),
         }
@@ -124,6 +125,13 @@ async fn fold(metrics: &Metrics) {
     loop {
         ticks.tick().await;
         metrics.fold();
+    }
+}
+
+async fn watch(app: &App) {
+    match &app.cluster {
+        Some(cluster) => cluster.watch().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -42,17 +42,27 @@ pub struct Config {
     #[arg(long, env = "ORDERS_MAX_QUEUE", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_queue: u32,
     /// How long a caller may wait for a connection.
-    #[arg(long, env = "ORDERS_ACQUIRE_TIMEOUT", default_value = "3s", value_parser = positive)]
+    #[arg(long, env = "ORDERS_ACQUIRE_TIMEOUT", default_value = "3s", value_parser = limit)]
     pub acquire_timeout: Duration,
     /// How long a request may take in all. A client may ask for less (`grpc-timeout`).
-    #[arg(long, env = "ORDERS_REQUEST_TIMEOUT", default_value = "10s", value_parser = positive)]
+    #[arg(long, env = "ORDERS_REQUEST_TIMEOUT", default_value = "10s", value_parser = limit)]
     pub request_timeout: Duration,
     /// Requests of one connection served at once; more wait.
     #[arg(long, env = "ORDERS_MAX_REQUESTS", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_requests: u16,
     /// How long the end may take: requests in progress first, then the orders that wait to be written.
-    #[arg(long, env = "ORDERS_STOP_WITHIN", default_value = "10s", value_parser = positive)]
+    #[arg(long, env = "ORDERS_STOP_WITHIN", default_value = "10s", value_parser = limit)]
     pub stop_within: Duration,
+}
+
+/// PostgreSQL takes no limit that is longer than 24 days.
+fn limit(text: &str) -> Result<Duration, String> {
+    let duration = positive(text)?;
+    if duration <= Duration::from_secs(86_400) {
+        Ok(duration)
+    } else {
+        Err("must be a day at most".to_owned())
+    }
 }
 
 fn positive(text: &str) -> Result<Duration, String> {

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// What a new waiter finds.
+#[must_use = "the alarm counts as set: whoever does not see to it silences it for all"]
 pub(crate) enum Cover {
     /// The alarm will ring in time.
     Enough,
@@ -61,6 +62,11 @@ impl Alarms {
             }
             None => self.0.retain(|alarm| alarm.runtime != runtime),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
     }
 
     /// For the end of the pool: all who would wait are told, so the alarms end too.

@@ -157,12 +157,16 @@ impl<C, E> Core<C, E> {
         (late, next)
     }
 
-    /// The alarm's task was dropped with its runtime: when another must look, if anybody waits.
-    pub(crate) fn alarm_lost(&self, runtime: Id, now: Instant) -> Option<Instant> {
+    /// The alarm's task was dropped with its runtime. Whether another must look, because somebody waits.
+    pub(crate) fn alarm_lost(&self, runtime: Id) -> bool {
         let mut state = self.state.lock();
-        let next = if state.waiters.is_empty() { None } else { Some(now) };
-        state.alarms.set(runtime, next);
-        next
+        state.alarms.set(runtime, None);
+        !state.waiters.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn alarms(&self) -> usize {
+        self.state.lock().alarms.count()
     }
 
     /// Takes what was delivered, or stores whom to wake.

@@ -50,6 +50,21 @@ async fn each_is_told_at_its_own_deadline() {
     assert!(began.elapsed() <= 45 * MILLIS);
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_does_not_wait_silences_nobody() {
+    let (pool, _) = pool(|b| b.max_size(1));
+    let _held = pool.get().await.unwrap();
+    // With the alarm of that wait, which is set to five seconds; without any; and with one that is set.
+    for millis in [1000, 20_000, 30_000] {
+        assert!(pool.get_timeout(Duration::ZERO).await.unwrap_err().is_timeout());
+        let began = Instant::now();
+        assert!(pool.get_timeout(MILLIS * millis).await.unwrap_err().is_timeout());
+        let late = began.elapsed() - MILLIS * millis;
+        assert!(late <= 5 * MILLIS, "{late:?} late");
+        tokio::time::sleep(10_000 * MILLIS).await;
+    }
+}
+
 #[test]
 fn a_runtime_that_stands_still_holds_up_nobody_elses_timeout() {
     let (pool, _) = pool(|b| b.max_size(1));

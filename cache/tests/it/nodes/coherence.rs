@@ -326,3 +326,47 @@ async fn a_target_that_panics_goes_on_to_hear() {
     }
     poll_until("both were heard", async || *seen.lock() == [1, 2]).await;
 }
+
+#[tokio::test]
+async fn the_longest_times_do_not_make_a_node_deaf() {
+    let max = Duration::MAX;
+    let forever = Coherence::new().max_staleness(max).write_lease(max).timeout(max);
+    let Some(redis) = require(Redis::start()) else { return };
+    let table = Table::new([(1, 10)]);
+    let [a, b] = [0, 1].map(|_| near(&table, over_redis(&redis.url()), forever.clone()));
+    warm(&b, 1).await;
+    connected(&a).await;
+    a.put(1, 11).await.unwrap();
+    sees(&b, 1, 11).await;
+}
+
+#[tokio::test]
+async fn it_tells_what_the_bus_failed_with() {
+    let table = Table::new([(1, 10)]);
+    // Nobody listens there.
+    let settings = patient().when_cut(WhenCut::Refuse);
+    let a = near(&table, over_redis("redis://127.0.0.1:1/"), settings);
+    let changes = a.store().changes();
+    let fails = async || changes.last_error().is_some_and(|error| error.to_lowercase().contains("refused"));
+    poll_until("the listener has failed", fails).await;
+    assert!(a.put(1, 11).await.is_err());
+    assert!(fails().await);
+}
+
+#[tokio::test]
+async fn a_replica_is_no_bus() {
+    let Some(redis) = require(Redis::start()) else { return };
+    let () =
+        redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1).query_async(&mut raw(&redis).await).await.unwrap();
+    let table = Table::new([(1, 10)]);
+    let a = near(&table, over_redis(&redis.url()), patient().when_cut(WhenCut::Refuse));
+    let changes = a.store().changes();
+    let told = async || changes.last_error().is_some_and(|error| error.contains("replica"));
+    poll_until("it is refused", told).await;
+    assert!(a.put(1, 11).await.is_err(), "whoever only sends is refused too");
+    assert!(!changes.stats().is_connected());
+    // It takes the primary's place.
+    let () = redis::cmd("REPLICAOF").arg("NO").arg("ONE").query_async(&mut raw(&redis).await).await.unwrap();
+    connected(&a).await;
+    a.put(1, 11).await.unwrap();
+}

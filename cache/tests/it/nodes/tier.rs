@@ -311,3 +311,33 @@ async fn a_write_of_ones_own_is_seen_too() {
         .await;
     assert_eq!((before, b.load(&1).await), (Ok(Some(10)), Ok(Some(11))));
 }
+
+#[tokio::test]
+async fn the_longest_times_do_no_harm() {
+    let Some(redis) = require(Redis::start()) else { return };
+    let table = Table::new([(1, 10)]);
+    let max = Duration::MAX;
+    let forever = Tier::new(client(&redis.url()), "test")
+        .time_to_live(max)
+        .negative_time_to_live(max)
+        .lease(max)
+        .wait(max)
+        .write_lease(max)
+        .timeout(max)
+        .cool_down(max);
+    let a = tier(&table, forever);
+    assert_eq!((a.load(&1).await, a.load(&9).await), (Ok(Some(10)), Ok(None)));
+    write(&*a, &[Write::put(1, 11)]).await;
+    assert_eq!((a.load(&1).await, a.load(&1).await), (Ok(Some(11)), Ok(Some(11))));
+    assert_eq!((a.stats().hits(), a.stats().failures(), a.last_error()), (1, 0, None));
+}
+
+#[tokio::test]
+async fn it_tells_what_redis_failed_with() {
+    let table = Table::new([(1, 10)]);
+    // Nobody listens there.
+    let a = tier(&table, Tier::new(client("redis://127.0.0.1:1/"), "test").timeout(Duration::from_secs(60)));
+    assert_eq!(a.load(&1).await, Ok(Some(10)));
+    let error = a.last_error().unwrap().to_lowercase();
+    assert!(error.contains("refused"), "{error}");
+}
