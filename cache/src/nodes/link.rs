@@ -167,7 +167,10 @@ impl Link {
             .set_response_timeout(None);
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         let server: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
-        let run = server.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default();
+        let run = server.lines().find_map(|line| line.strip_prefix("run_id:"));
+        // Without it, what stood there before a restart could be read.
+        let unnamed = || RedisError::from((redis::ErrorKind::Io, "this Redis does not tell its run_id"));
+        let run = run.ok_or_else(unnamed)?;
         let run: String = run.trim().chars().take(12).collect();
         let live = Live { connection, head: format!("{}:{run}:", self.prefix).into() };
         *slot = Some(live.clone());

@@ -218,7 +218,7 @@ impl Header {
 
     #[cold]
     fn activate(&self, activity: &Activity) {
-        activity.record(self.region(), self.stamp.load(Relaxed));
+        self.place().activate(activity);
     }
 
     #[inline]
@@ -263,7 +263,7 @@ impl Header {
         self.prev.store(slot, Relaxed);
     }
 
-    /// The neighbour towards the tail. Free for other use while the entry is in no queue.
+    /// The neighbour towards the tail.
     #[inline]
     pub(crate) fn next(&self) -> u32 {
         self.next.load(Relaxed)
@@ -303,14 +303,14 @@ impl Header {
         }
     }
 
-    /// Takes over what is known of another entry.
+    /// Takes the place of another entry.
     #[inline]
-    pub(super) fn copy_place(&self, other: &Self) {
-        self.referenced.store(u8::from(other.referenced()), Relaxed);
-        self.region.store(other.region.load(Relaxed), Relaxed);
-        self.stamp.store(other.stamp.load(Relaxed), Relaxed);
-        self.set_prev(other.prev());
-        self.set_next(other.next());
+    pub(super) fn take_place(&self, place: Place) {
+        self.referenced.store(u8::from(place.was_referenced), Relaxed);
+        self.region.store(place.region, Relaxed);
+        self.stamp.store(place.stamp, Relaxed);
+        self.set_prev(place.prev);
+        self.set_next(place.next);
     }
 }
 

@@ -6,6 +6,7 @@
 
 use super::chunked::Chunked;
 use super::entries::Entries;
+use super::header::Place;
 use super::region::Region;
 
 /// No slot.
@@ -213,14 +214,8 @@ impl Lists {
 
     /// Puts `new`, which has the links of `old`, in its place; not yet its weight.
     #[inline]
-    pub(super) fn relink<E: Entries + ?Sized>(
-        &mut self,
-        entries: &E,
-        region: Region,
-        (prev, next): (u32, u32),
-        old: u32,
-        new: u32,
-    ) {
+    pub(super) fn relink<E: Entries + ?Sized>(&mut self, entries: &E, place: Place, old: u32, new: u32) {
+        let (region, (prev, next)) = (place.region(), place.neighbours());
         let list = &mut self.lists[region as usize];
         if list.head == old {
             list.head = new;
@@ -455,8 +450,11 @@ mod tests {
                         let place = index.index(model.len());
                         let (old, before) = (model[place], lists.weight_of(model[place]));
                         let header = |slot| headers.header(slot);
-                        header(new).copy_place(header(old));
-                        lists.relink(&headers, region, (header(new).prev(), header(new).next()), old, new);
+                        // The policy notes it when it links an entry.
+                        header(old).set_region(region);
+                        let links = header(old).place();
+                        header(new).take_place(links);
+                        lists.relink(&headers, links, old, new);
                         lists.reweigh(region, new, before, 9);
                         model[place] = new;
                     }

@@ -194,12 +194,13 @@ impl Policy {
     ) {
         let header = entries.header(new);
         let before = entries.header(old);
-        let region = before.region();
+        let place = before.place();
+        let region = place.region();
         debug_assert_ne!(region, Region::Unlinked, "slot {old} is not linked");
         if old != new {
-            header.copy_place(before);
+            header.take_place(place);
             before.set_region(Region::Unlinked);
-            self.lists.relink(entries, region, (header.prev(), header.next()), old, new);
+            self.lists.relink(entries, place, old, new);
         }
         if self.lists.is_weighted() {
             let was = self.lists.weight_of(old);
@@ -217,7 +218,7 @@ impl Policy {
         (old, place): (u32, Place),
         new: u32,
     ) {
-        self.lists.relink(entries, place.region(), place.neighbours(), old, new);
+        self.lists.relink(entries, place, old, new);
         entries.header(old).set_region(Region::Unlinked);
         place.touch(activity);
     }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use clap::Parser;
 use parking_lot::RwLock;
 use rand::Rng as _;
@@ -141,7 +142,7 @@ impl Cluster {
     async fn get(&self, url: &str, code: &str) -> anyhow::Result<u64> {
         let response = self.client.get(format!("{url}/airports/{code}")).send().await?.error_for_status()?;
         let airport: Value = response.json().await?;
-        Ok(airport["elevation"].as_f64().unwrap_or_default() as u64)
+        Ok(airport["elevation"].as_f64().context("an airport without its elevation")? as u64)
     }
 
     /// Until an instance takes writes.
