@@ -42,7 +42,7 @@ pub(crate) mod tags;
 mod view;
 pub(crate) mod write;
 
-use std::hash::{BuildHasher, Hash};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::atomic::AtomicBool;
 
 use budget::Budget;
@@ -123,12 +123,16 @@ impl KeyHash {
 }
 
 impl<K, V, S> Core<K, V, S> {
+    /// By a `Hasher`, not by `hash_one`: that may go by the type (ahash's does on a nightly compiler), and then an `Equivalent` of
+    /// another type than the key's hashes otherwise and finds nothing.
     #[inline]
     pub(crate) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> KeyHash
     where
         S: BuildHasher,
     {
-        KeyHash(self.hasher.hash_one(key).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        let mut hasher = self.hasher.build_hasher();
+        key.hash(&mut hasher);
+        KeyHash(hasher.finish().wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     /// The number of the shard that holds the key.

@@ -183,7 +183,8 @@ fn use_all(cache: &Cache<u64, u64>, clock: &ManualClock, random: &mut Random) {
 fn b09_b15_all_settings_at_their_extremes() {
     watchdog(300, || {
         let (mut built, mut refused) = (0, std::collections::BTreeMap::new());
-        for seed in 0..scaled(1_200, 10) {
+        let rounds = scaled(1_200, 10);
+        for seed in 0..rounds {
             let mut random = Random::new(seed);
             let clock = Arc::new(ManualClock::new());
             let builder = draw(&mut random, &clock);
@@ -197,7 +198,7 @@ fn b09_b15_all_settings_at_their_extremes() {
             }));
             assert!(used.is_ok(), "seed {seed}: {shown}");
         }
-        assert!(cfg!(miri) || built > 200 && refused.len() > 8, "{built} {refused:?}");
+        assert!(cfg!(miri) || built * 6 > rounds && refused.len() > 8, "{built} {refused:?}");
     });
 }
 

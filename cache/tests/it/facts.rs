@@ -1,6 +1,6 @@
 //! What the types promise: handles, threads, unwinding, borrowed lookups, `Debug`.
 
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::thread;
@@ -109,6 +109,33 @@ fn lookups_by_an_equivalent_key() {
     cache.insert(Pair("b".into(), 1), 8);
     cache.invalidate(&PairRef("b", 1));
     assert_eq!(cache.entry_count(), 0);
+}
+
+#[test]
+fn lookups_by_an_equivalent_key_with_a_hasher_that_goes_by_the_type() {
+    /// As ahash on a nightly compiler: `hash_one` has ways of its own for some types.
+    #[derive(Clone)]
+    struct ByType(ahash::RandomState);
+    impl BuildHasher for ByType {
+        type Hasher = ahash::AHasher;
+        fn build_hasher(&self) -> Self::Hasher {
+            self.0.build_hasher()
+        }
+        fn hash_one<T: Hash>(&self, value: T) -> u64 {
+            self.0.hash_one(value) ^ std::any::type_name::<T>().len() as u64
+        }
+    }
+    #[derive(Hash)]
+    struct Number(u64);
+    impl Equivalent<u64> for Number {
+        fn equivalent(&self, key: &u64) -> bool {
+            self.0 == *key
+        }
+    }
+    let cache: Cache<u64, u64, ByType> =
+        Cache::builder().hasher(ByType(ahash::RandomState::new())).build().unwrap();
+    (0..100).for_each(|key| cache.insert(key, key));
+    assert!((0..100).all(|key| cache.get(&Number(key)) == Some(key)));
 }
 
 #[test]

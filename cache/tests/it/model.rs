@@ -63,7 +63,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 400 }, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: scaled(400, 4) as u32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn b08_b15_b16_b26_the_cache_does_what_the_model_does(config in configs(), ops in ops()) {

@@ -29,9 +29,15 @@ pub(crate) fn watchdog(seconds: u64, test: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// How many steps to take: `full`, or `small` where Miri interprets each of them.
+/// How many steps to take: `full`; `small` where Miri interprets each of them; nearer to `small` where a sanitizer watches each.
 pub(crate) const fn scaled(full: u64, small: u64) -> u64 {
-    if cfg!(miri) { small } else { full }
+    if cfg!(miri) {
+        small
+    } else if cfg!(millpond_sanitize) {
+        (full + 7 * small) / 8
+    } else {
+        full
+    }
 }
 
 /// Waits until `holds`, and fails after ten seconds.

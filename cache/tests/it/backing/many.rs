@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::task::yield_now;
 
 use super::{Fake, Plan, SECOND};
+use crate::support::scaled;
 
 fn through(store: &Arc<Fake>) -> StoreCache<u64, u64, Arc<Fake>> {
     Cache::builder().max_capacity(100).read_through(Arc::clone(store)).write_through().build().unwrap()
@@ -97,7 +98,7 @@ async fn readers_wait_for_all_of_it_and_who_leaves_changes_nothing() {
 /// In opposite orders, of many tasks, beside single puts: nobody waits in a circle.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn overlapping_ones_end_in_the_order_of_the_store() {
-    let rounds = if cfg!(miri) { 2 } else { 50 };
+    let rounds = scaled(50, 2);
     for _ in 0..rounds {
         let store = Fake::new([]);
         let cache = through(&store);

@@ -9,6 +9,7 @@ use millpond_cache::backing::{StoreCache, StoreCacheError, StoreError};
 use tokio::task::yield_now;
 
 use super::{Fake, Plan, RuntimeClock, SECOND};
+use crate::support::scaled;
 
 type Backed = StoreCache<u64, u64, Arc<Fake>>;
 
@@ -179,7 +180,7 @@ async fn an_invalidation_during_a_write_does_not_let_an_old_value_in() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_writers_of_one_key_end_in_the_order_of_the_store() {
-    let rounds = if cfg!(miri) { 3 } else { 100 };
+    let rounds = scaled(100, 3);
     for round in 0..rounds {
         let store = Fake::new([]);
         let cache = cache(&store);
@@ -297,7 +298,7 @@ async fn an_update_caches_what_the_store_says_it_has() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn updates_puts_and_readers_of_one_key_end_in_the_order_of_the_store() {
-    let rounds = if cfg!(miri) { 3 } else { 100 };
+    let rounds = scaled(100, 3);
     for _ in 0..rounds {
         let store = Fake::new([(1, 5)]);
         let cache = cache(&store);
