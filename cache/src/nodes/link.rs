@@ -1,7 +1,8 @@
 //! The connection to Redis: one, multiplexed, made when it is needed, and left alone for a while when it fails.
 //!
 //! A name in Redis has the server's run in it. A server that was started anew, or another that took its place, may know an older
-//! state than the one before told: what it has of other runs is never read.
+//! state than the one before told: what it has of other runs is never read. A replica is refused: what is written elsewhere, it
+//! forgets late or never.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, Script};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
+use super::replication::{self, Replication};
 use crate::backing::breaker::Breaker;
 use crate::clock::nanos;
 
@@ -77,7 +79,7 @@ impl Link {
         nanos(self.began.elapsed())
     }
 
-    /// Runs a script on these names.
+    /// Runs a script on these names. Its last argument is a name under the prefix that is never there.
     pub(crate) async fn run<T: FromRedisValue>(
         &self,
         script: &Script,
@@ -92,6 +94,7 @@ impl Link {
             for argument in arguments {
                 call.arg(*argument);
             }
+            call.arg(live.head.trim_end_matches(':'));
             call.invoke_async::<T>(&mut live.connection).await
         };
         let permit = self.breaker.permit(self.now()).ok_or(Silence::Skipped)?;
@@ -166,7 +169,10 @@ impl Link {
             // All that is asked has a limit of its own.
             .set_response_timeout(None);
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        let server: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
+        let mut questions = redis::pipe();
+        questions.cmd("INFO").arg("server").add_command(replication::question());
+        let (server, info): (String, String) = questions.query_async(&mut connection).await?;
+        Replication::read(&info).is_primary()?;
         let run = server.lines().find_map(|line| line.strip_prefix("run_id:"));
         // Without it, what stood there before a restart could be read.
         let unnamed = || RedisError::from((redis::ErrorKind::Io, "this Redis does not tell its run_id"));
@@ -185,10 +191,13 @@ impl Link {
 
 /// Whether the server has understood and refused, so that another connection would change nothing.
 fn is_answer(error: &RedisError) -> bool {
-    !error.is_io_error()
-        && !error.is_unrecoverable_error()
-        && !error.is_timeout()
-        && error.code() != Some("READONLY")
+    !error.is_io_error() && !error.is_unrecoverable_error() && !error.is_timeout() && !is_of_a_replica(error)
+}
+
+/// Whether the server has become a replica. Before Redis 7 an error in a script has the code in its text only.
+fn is_of_a_replica(error: &RedisError) -> bool {
+    let text = error.to_string().to_ascii_uppercase();
+    ["READONLY", "READ ONLY REPLICA", "MASTERDOWN"].iter().any(|code| text.contains(code))
 }
 
 /// As a pattern that matches this text alone.

@@ -1,7 +1,7 @@
 //! The task that hears the bus.
 //!
-//! A node sends itself pings. When one comes back, all that was sent before it has been heard, so what the cache holds was right when
-//! the ping was sent. `max_staleness` after the last such time everything is forgotten, and so on until the next one comes back. After a
+//! A node sends itself pings. When one comes back that the bus has taken, all that was sent before it has been heard, so what the cache
+//! holds was right when the ping was sent. `max_staleness` after the last such time everything is forgotten, and so on until the next one comes back. After a
 //! connect everything is forgotten, because what was sent before has not been heard; and once more when the writes that had begun by
 //! then must have ended.
 
@@ -36,13 +36,21 @@ pub(crate) struct Listener<B, K, F> {
     confirmed: Instant,
     /// When everything was forgotten last.
     forgot_all: Instant,
-    /// Pings on their way: number and time.
-    pings: BTreeMap<u64, Instant>,
+    /// Pings on their way, by number.
+    pings: BTreeMap<u64, Ping>,
     /// Writes that have begun: node and write, and what is to be forgotten when.
     open: HashMap<(u64, u64), Open>,
     /// How many messages each node has lost.
     losses: HashMap<u64, u64>,
     keys: PhantomData<fn() -> K>,
+}
+
+#[derive(Clone, Copy)]
+struct Ping {
+    sent: Instant,
+    /// The bus says that it has it. One that is heard all the same proves nothing: Redis may be a replica by now.
+    is_taken: bool,
+    is_heard: bool,
 }
 
 struct Open {
@@ -136,9 +144,10 @@ where
                     return;
                 }
                 let number = speaker.numbers.fetch_add(1, Ordering::Relaxed);
-                self.pings.insert(number, now);
+                self.pings.insert(number, Ping { sent: now, is_taken: false, is_heard: false });
                 let speaker = Arc::clone(&speaker);
-                pinging = Some(Box::pin(async move { speaker.say(What::Ping { number }).await }));
+                pinging =
+                    Some(Box::pin(async move { speaker.say(What::Ping { number }).await.then_some(number) }));
                 next_ping = now + interval;
             }
             let mut wake = self.next_time();
@@ -152,7 +161,12 @@ where
                     Ok(text) => self.heard(&text),
                     Err(_) => return,
                 },
-                () = said(&mut pinging) => pinging = None,
+                taken = said(&mut pinging) => {
+                    pinging = None;
+                    if let Some(number) = taken {
+                        self.came(number, |ping| ping.is_taken = true);
+                    }
+                }
                 () = sleep_until(wake) => self.on_time(),
             }
             if self.target.is_gone() {
@@ -168,10 +182,7 @@ where
         };
         if message.node == self.speaker.node {
             if let What::Ping { number } = message.what {
-                if let Some(sent) = self.pings.remove(&number) {
-                    self.pings = self.pings.split_off(&number);
-                    self.confirmed = self.confirmed.max(sent);
-                }
+                self.came(number, |ping| ping.is_heard = true);
             }
             return;
         }
@@ -195,6 +206,17 @@ where
                 self.forget(&keys);
             }
             What::Ping { .. } => {}
+        }
+    }
+
+    /// One half of a ping's way is behind it.
+    fn came(&mut self, number: u64, half: impl FnOnce(&mut Ping)) {
+        let Some(ping) = self.pings.get_mut(&number) else { return };
+        half(ping);
+        if let Ping { sent, is_taken: true, is_heard: true } = *ping {
+            // It and those before it.
+            self.pings = self.pings.split_off(&(number + 1));
+            self.confirmed = self.confirmed.max(sent);
         }
     }
 
@@ -252,14 +274,12 @@ where
 }
 
 /// A ping on its way to the bus.
-type Saying = Pin<Box<dyn Future<Output = bool> + Send>>;
+type Saying = Pin<Box<dyn Future<Output = Option<u64>> + Send>>;
 
-/// Comes back when it has arrived, or has failed; never if there is none.
-async fn said(saying: &mut Option<Saying>) {
+/// Its number when the bus has it, `None` if that failed; never comes back if there is none.
+async fn said(saying: &mut Option<Saying>) -> Option<u64> {
     match saying {
-        Some(saying) => {
-            saying.await;
-        }
+        Some(saying) => saying.await,
         None => std::future::pending().await,
     }
 }

@@ -27,6 +27,8 @@ mod postgres_bus;
 #[cfg(feature = "redis")]
 mod redis_bus;
 #[cfg(feature = "redis")]
+mod replication;
+#[cfg(feature = "redis")]
 mod scripts;
 #[cfg(feature = "redis")]
 mod shared;

@@ -6,16 +6,20 @@
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisError, from_redis_value_ref,
+    AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult,
+    from_redis_value_ref,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::watch;
 
 use super::bus::{Bus, BusError, Subscription};
+use super::replication::{self, Replication};
 
 /// A channel of Redis or Valkey, from version 6 on. Needs the feature `redis`.
 ///
-/// The messages of a Redis Cluster come in no single order; take one server. One that is a replica when this connects is refused: what
-/// is sent there, others do not hear.
+/// The messages of a Redis Cluster come in no single order; take one server, a primary. What is sent to a replica, others do not
+/// hear: with each message the server is asked whether it still is a primary, and was one all the time (`INFO replication`). If not,
+/// the message counts as not sent and the connection as cut. An account that may not ask does without that.
 ///
 /// ```
 /// use millpond_cache::nodes::{Coherence, Invalidations, RedisBus};
@@ -29,7 +33,16 @@ use super::bus::{Bus, BusError, Subscription};
 pub struct RedisBus {
     client: Client,
     channel: String,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    connection: Mutex<Option<Sender>>,
+    /// Changes when the server is found to be a primary no more.
+    demoted: watch::Sender<()>,
+}
+
+/// A connection to send on, and what the server told when it was made.
+#[derive(Clone, Debug)]
+struct Sender {
+    connection: MultiplexedConnection,
+    then: Replication,
 }
 
 impl RedisBus {
@@ -41,7 +54,12 @@ impl RedisBus {
         let info = client.get_connection_info().clone();
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let client = Client::open(info.set_redis_settings(settings)).map_err(BusError::new)?;
-        Ok(Self { client, channel: channel.into(), connection: Mutex::new(None) })
+        Ok(Self {
+            client,
+            channel: channel.into(),
+            connection: Mutex::new(None),
+            demoted: watch::Sender::new(()),
+        })
     }
 }
 
@@ -49,6 +67,7 @@ impl RedisBus {
 #[derive(Debug)]
 pub struct RedisSubscription {
     pushed: UnboundedReceiver<PushInfo>,
+    demoted: watch::Receiver<()>,
     /// Keeps it open.
     _connection: MultiplexedConnection,
 }
@@ -65,45 +84,47 @@ impl Bus for RedisBus {
             .set_response_timeout(None);
         let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
         let mut connection = connecting.await.map_err(BusError::new)?;
-        if is_replica(&mut connection).await {
-            return Err(BusError::new("this Redis is a replica: what is sent there, others do not hear"));
-        }
+        let demoted = self.demoted.subscribe();
         connection.subscribe(&self.channel).await.map_err(BusError::new)?;
-        *self.connection.lock() = Some(connection.clone());
-        Ok(RedisSubscription { pushed, _connection: connection })
+        // Asked afterwards: from here on it is asked with each message.
+        let then = Replication::of(&mut connection).await;
+        then.is_primary().map_err(BusError::new)?;
+        *self.connection.lock() = Some(Sender { connection: connection.clone(), then });
+        Ok(RedisSubscription { pushed, demoted, _connection: connection })
     }
 
     async fn publish(&self, text: String) -> Result<(), BusError> {
         let mut doubt = Doubt { bus: self, is_justified: true };
-        let mut connection = self.sender().await.map_err(BusError::new)?;
-        let sent: Result<i64, RedisError> =
-            redis::cmd("PUBLISH").arg(&self.channel).arg(text).query_async(&mut connection).await;
-        doubt.is_justified = sent.is_err();
-        sent.map(|_| ()).map_err(BusError::new)
+        let mut sender = self.sender().await.map_err(BusError::new)?;
+        let mut message = redis::pipe();
+        message.cmd("PUBLISH").arg(&self.channel).arg(text).add_command(replication::question());
+        message.ignore_errors();
+        let (sent, info): (RedisResult<i64>, RedisResult<String>) =
+            message.query_async(&mut sender.connection).await.map_err(BusError::new)?;
+        sent.map_err(BusError::new)?;
+        let now = info.map_or_else(|_| Replication::default(), |info| Replication::read(&info));
+        if let Err(error) = now.is_primary_since(&sender.then) {
+            // Whoever hears on this server may have missed something.
+            self.demoted.send_replace(());
+            return Err(BusError::new(error));
+        }
+        doubt.is_justified = false;
+        Ok(())
     }
 }
 
 impl RedisBus {
     /// The connection that hears, or one only to send.
-    async fn sender(&self) -> Result<MultiplexedConnection, RedisError> {
-        if let Some(connection) = &*self.connection.lock() {
-            return Ok(connection.clone());
+    async fn sender(&self) -> Result<Sender, RedisError> {
+        if let Some(sender) = &*self.connection.lock() {
+            return Ok(sender.clone());
         }
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let mut made = self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        if is_replica(&mut made).await {
-            return Err(RedisError::from((redis::ErrorKind::Io, "this Redis is a replica")));
-        }
-        Ok(self.connection.lock().get_or_insert(made).clone())
+        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let then = Replication::of(&mut connection).await;
+        then.is_primary()?;
+        Ok(self.connection.lock().get_or_insert(Sender { connection, then }).clone())
     }
-}
-
-/// Whether the server is known to be a replica. It takes messages, and tells nobody but its own subscribers.
-async fn is_replica(connection: &mut MultiplexedConnection) -> bool {
-    let info: Result<String, RedisError> =
-        redis::cmd("INFO").arg("replication").query_async(connection).await;
-    // An account may not be allowed to ask.
-    info.is_ok_and(|info| info.lines().any(|line| line.trim() == "role:slave"))
 }
 
 /// A connection on which something failed, or was given up, is not used again to send.
@@ -123,7 +144,12 @@ impl Drop for Doubt<'_> {
 impl Subscription for RedisSubscription {
     async fn next(&mut self) -> Result<String, BusError> {
         loop {
-            let pushed = self.pushed.recv().await.ok_or_else(|| BusError::new("the connection has ended"))?;
+            let pushed = tokio::select! {
+                biased;
+                Ok(()) = self.demoted.changed() => None,
+                pushed = self.pushed.recv() => pushed,
+            };
+            let pushed = pushed.ok_or_else(|| BusError::new("the connection has ended"))?;
             match (pushed.kind, pushed.data.get(1)) {
                 (PushKind::Message, Some(text)) => {
                     // What is no text is no message, and is told apart there.

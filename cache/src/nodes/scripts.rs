@@ -15,18 +15,27 @@ pub(crate) struct Scripts {
 
 /// Reads, or leases what is missing. ARGV: lease, its life in ms, and for each key what is there and to be replaced.
 /// Returns for each what is there, empty if it is leased to the caller, and its life in ms; -9: something was there that is no string.
+///
+/// What can't be written any more must not be read either: a Redis that has become a replica does not refuse to read. So a call that
+/// leases nothing ends with a write that changes nothing, which such a server refuses. Not in every call and not before the
+/// leases: after a first write Redis does not look whether its memory is full.
 const TAKE: &str = r"
 local out = {}
+local leased = false
 for i, key in ipairs(KEYS) do
   local held = redis.pcall('GET', key)
   if not held or type(held) == 'table' or held == ARGV[2 + i] then
     redis.call('SET', key, ARGV[1], 'PX', ARGV[2])
+    leased = true
     out[2 * i - 1] = ''
     out[2 * i] = type(held) == 'table' and -9 or 0
   else
     out[2 * i - 1] = held
     out[2 * i] = redis.call('PTTL', key)
   end
+end
+if not leased then
+  redis.call('DEL', ARGV[#ARGV])
 end
 return out";
 

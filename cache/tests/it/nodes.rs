@@ -107,6 +107,17 @@ pub(crate) async fn raw(redis: &Redis) -> redis::aio::MultiplexedConnection {
     client(&redis.url()).get_multiplexed_async_connection().await.unwrap()
 }
 
+/// Makes a server the replica of one that is not there.
+pub(crate) async fn demote(redis: &Redis) {
+    let () =
+        redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1).query_async(&mut raw(redis).await).await.unwrap();
+}
+
+/// Makes it a primary again, with all it has.
+pub(crate) async fn promote(redis: &Redis) {
+    let () = redis::cmd("REPLICAOF").arg("NO").arg("ONE").query_async(&mut raw(redis).await).await.unwrap();
+}
+
 /// Asks until it is so; fails after twenty seconds.
 pub(crate) async fn poll_until(what: &str, so: impl AsyncFn() -> bool) {
     let began = Instant::now();

@@ -4,8 +4,10 @@
 //! - [`users`]: read-through. [`stock`]: write-through, with conditional updates. [`orders`]: write-behind with a journal.
 //! - [`database`]: pools on SQLite or PostgreSQL, and the tables. [`data`]: what the process keeps on its own disk.
 //! - [`service`]: the handlers. [`refusal`]: errors as gRPC statuses. [`figures`]: what was counted.
+//! - [`again`]: for clients, calls that are made again.
 //! - [`serve`]: from a configuration to a running server, what a crash left, and the clean end.
 
+pub mod again;
 pub mod config;
 pub mod data;
 pub mod database;
@@ -17,6 +19,7 @@ pub mod service;
 pub mod stock;
 pub mod users;
 pub mod valid;
+mod waiting;
 
 /// Messages, client and server, generated from `proto/orders.proto`.
 #[allow(
@@ -33,4 +36,7 @@ pub mod valid;
 )]
 pub mod proto {
     tonic::include_proto!("millpond.orders.v1");
+
+    /// The same in the form that servers tell.
+    pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("descriptors");
 }

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::data::Data;
 use crate::database::{Database, Error, reading, writing};
 use crate::refusal::Refusal;
+use crate::waiting::Waiting;
 
 /// An order, but for its id. Its form is in journals: whoever changes it changes `SCHEMA`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,13 +46,16 @@ fn row((id, user_id, sku, quantity, placed_at_ms): Columns) -> Row {
 
 /// The table, as the cache sees it.
 #[derive(Debug)]
-pub struct OrderTable(Arc<Database>);
+pub struct OrderTable {
+    database: Arc<Database>,
+    waiting: Arc<Waiting>,
+}
 
 impl Store<String, Order> for OrderTable {
     type Error = Error;
 
     async fn load(&self, id: &String) -> Result<Option<Order>, StoreError<Error>> {
-        let database = &self.0;
+        let database = &self.database;
         let found: Result<Option<Columns>, Error> = reading!(database, |connection| {
             let statement =
                 database.sql("SELECT id, user_id, sku, quantity, placed_at_ms FROM orders WHERE id = $1");
@@ -61,7 +65,7 @@ impl Store<String, Order> for OrderTable {
     }
 
     async fn write(&self, batch: &[Write<String, Order>]) -> Result<Written<Error>, StoreError<Error>> {
-        let database = &self.0;
+        let database = &self.database;
         // Orders are placed once and never deleted, so there are only upserts, and of a repeated one the first counts.
         let orders: Vec<(&String, &Order)> =
             batch.iter().filter_map(|write| Some((write.key(), write.value()?))).collect();
@@ -85,6 +89,9 @@ impl Store<String, Order> for OrderTable {
             transaction.commit().await?;
         });
         done.map_err(Error::for_cache)?;
+        for (id, order) in orders {
+            self.waiting.remove(&order.user_id, id);
+        }
         Ok(Written::all())
     }
 }
@@ -93,6 +100,7 @@ impl Store<String, Order> for OrderTable {
 #[derive(Debug)]
 pub struct Orders {
     cache: StoreCache<String, Order, OrderTable>,
+    waiting: Arc<Waiting>,
 }
 
 impl Orders {
@@ -106,9 +114,13 @@ impl Orders {
         if left > 0 {
             tracing::info!(orders = left, "orders were left in the journal");
         }
-        let letters = data.clone();
+        let waiting = Arc::new(Waiting::default());
+        let (letters, dead) = (data.clone(), Arc::clone(&waiting));
         let settings = WriteBehind::new(move |letter: DeadLetter<String, Order, Error>| {
             tracing::error!(order = letter.key(), cause = %letter.cause(), "an order can't be written");
+            if let Some(order) = letter.value() {
+                dead.remove(&order.user_id, letter.key());
+            }
             if let Err(error) = letters.keep_letter(letter.key(), letter.value(), &letter.cause().to_string())
             {
                 tracing::error!(%error, ?letter, "nor can it be kept elsewhere");
@@ -126,11 +138,11 @@ impl Orders {
             .negative_time_to_live(config.negative_ttl, Option::is_none)
             .record_stats()
             .name("orders")
-            .read_through(OrderTable(Arc::clone(database)))
+            .read_through(OrderTable { database: Arc::clone(database), waiting: Arc::clone(&waiting) })
             .write_behind(settings)
             .load_timeout(config.request_timeout)
             .build()?;
-        Ok(Self { cache })
+        Ok(Self { cache, waiting })
     }
 
     /// An order, wherever it is: in the queue, the cache or the table.
@@ -154,20 +166,27 @@ impl Orders {
     /// # Errors
     /// [`NotRecorded`] says whether it may be written all the same.
     pub async fn record(&self, id: String, order: Order) -> Result<(), NotRecorded> {
-        match self.cache.put(id, order).await {
-            Ok(()) => Ok(()),
+        let user = order.user_id.clone();
+        self.waiting.add(&user, &id);
+        let failed = match self.cache.put(id.clone(), order).await {
+            Ok(()) => return Ok(()),
             Err(StoreCacheError::Journal(error)) => {
                 use millpond_cache::backing::JournalError::{Encode, Full};
                 let is_queued = !matches!(*error, Full(_) | Encode(_));
-                Err(NotRecorded { is_queued, refusal: Refusal::from(&error) })
+                NotRecorded { is_queued, refusal: Refusal::from(&error) }
             }
-            Err(error) => Err(NotRecorded { is_queued: false, refusal: error.into() }),
+            Err(error) => NotRecorded { is_queued: false, refusal: error.into() },
+        };
+        if !failed.is_queued {
+            self.waiting.remove(&user, &id);
         }
+        Err(failed)
     }
 
-    /// At most `limit` orders of a user after the place of one, oldest first: all that were taken in before the call.
+    /// At most `limit` orders of a user after the place of one, oldest first: all that this instance had taken in before the call, and
+    /// what others have written.
     ///
-    /// Those that wait are written first, with all that wait with them: one transaction, and a list that is right.
+    /// If orders of this user wait, the queue is written first. A user who has none waiting costs one statement, however many others do.
     ///
     /// # Errors
     /// What the database failed with.
@@ -177,8 +196,10 @@ impl Orders {
         after: Option<(i64, &str)>,
         limit: i64,
     ) -> Result<Vec<Row>, Refusal> {
-        self.cache.flush().await;
-        let database = &self.cache.store().0;
+        if self.waiting.has(user) {
+            self.cache.flush().await;
+        }
+        let database = &self.cache.store().database;
         let (time, id) = after.unwrap_or((i64::MIN, ""));
         let rows: Result<Vec<Columns>, Error> = reading!(database, |connection| {
             let statement = database.sql(

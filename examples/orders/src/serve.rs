@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::data::Data;
 use crate::database::Database;
 use crate::orders::Orders;
+use crate::proto;
 use crate::proto::orders_server::{OrdersServer, SERVICE_NAME};
 use crate::service::{App, Service};
 use crate::stock::{self, Stock};
@@ -91,6 +92,11 @@ impl Listening {
     /// If connections can't be accepted any more.
     pub async fn run_until(self, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
         let app = self.app;
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .context("telling of the service")?;
         let (reporter, health) = tonic_health::server::health_reporter();
         let (stopping, stopped) = oneshot::channel();
         let telling = reporter.clone();
@@ -107,6 +113,7 @@ impl Listening {
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE))
             .add_service(health)
+            .add_service(reflection)
             .add_service(service)
             .serve_with_incoming_shutdown(TcpIncoming::from(self.listener).with_nodelay(Some(true)), signal);
         let until = async {

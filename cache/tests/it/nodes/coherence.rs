@@ -14,7 +14,7 @@ use servers::{Postgres, Redis, require};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
-use super::{Cable, Table, client, poll_until, raw};
+use super::{Cable, Table, client, demote, poll_until, promote, raw};
 
 type Near<B> = StoreCache<u64, u64, Announced<Arc<Table>, B>>;
 
@@ -356,8 +356,7 @@ async fn it_tells_what_the_bus_failed_with() {
 #[tokio::test]
 async fn a_replica_is_no_bus() {
     let Some(redis) = require(Redis::start()) else { return };
-    let () =
-        redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1).query_async(&mut raw(&redis).await).await.unwrap();
+    demote(&redis).await;
     let table = Table::new([(1, 10)]);
     let a = near(&table, over_redis(&redis.url()), patient().when_cut(WhenCut::Refuse));
     let changes = a.store().changes();
@@ -366,7 +365,64 @@ async fn a_replica_is_no_bus() {
     assert!(a.put(1, 11).await.is_err(), "whoever only sends is refused too");
     assert!(!changes.stats().is_connected());
     // It takes the primary's place.
-    let () = redis::cmd("REPLICAOF").arg("NO").arg("ONE").query_async(&mut raw(&redis).await).await.unwrap();
+    promote(&redis).await;
     connected(&a).await;
     a.put(1, 11).await.unwrap();
+}
+
+/// The connection stays open all the time: only the server's role changes.
+#[tokio::test]
+async fn a_primary_that_becomes_a_replica_is_a_cut() {
+    let Some(redis) = require(Redis::start()) else { return };
+    let table = Table::new([(1, 10)]);
+    let bound = Duration::from_secs(2);
+    let settings = patient().max_staleness(bound).when_cut(WhenCut::Refuse);
+    let [a, b] = [0, 1].map(|_| near(&table, over_redis(&redis.url()), settings.clone()));
+    // It only sends, on a connection that is open.
+    let job = Invalidations::new(over_redis(&redis.url()), patient().when_cut(WhenCut::Refuse));
+    job.writing(&[9_u64], async {}).await.unwrap();
+    warm(&a, 1).await;
+    warm(&b, 1).await;
+    demote(&redis).await;
+    // Nobody who writes gets through from the first write on.
+    assert!(a.put(1, 11).await.is_err());
+    assert!(job.writing(&[1_u64], async {}).await.is_err());
+    assert_eq!(table.map.lock()[&1], 10);
+    for value in 11..14 {
+        b.get(&1).await.unwrap();
+        // By a node that is at the new primary.
+        table.map.lock().insert(1, value);
+        let written = Instant::now();
+        sees(&b, 1, value).await;
+        let behind = written.elapsed();
+        assert!(behind < bound + Duration::from_secs(2), "it was behind for {behind:?}");
+    }
+    let stats = b.store().changes().stats();
+    assert_eq!((stats.is_connected(), stats.cuts()), (false, 1));
+    let error = b.store().changes().last_error().unwrap();
+    assert!(error.contains("replica"), "{error}");
+    promote(&redis).await;
+    connected(&a).await;
+    connected(&b).await;
+    a.put(1, 20).await.unwrap();
+    sees(&b, 1, 20).await;
+    job.writing(&[1_u64], async { table.map.lock().insert(1, 21) }).await.unwrap();
+    sees(&b, 1, 21).await;
+}
+
+/// What was said elsewhere meanwhile was not heard, though no message has failed.
+#[tokio::test]
+async fn a_server_that_was_a_replica_for_a_moment_is_a_cut() {
+    let Some(redis) = require(Redis::start()) else { return };
+    let table = Table::new([(1, 10)]);
+    let b = near(&table, over_redis(&redis.url()), patient().max_staleness(Duration::from_secs(3)));
+    warm(&b, 1).await;
+    let mut both = redis::pipe();
+    both.cmd("REPLICAOF").arg("127.0.0.1").arg(1).ignore().cmd("REPLICAOF").arg("NO").arg("ONE").ignore();
+    let () = both.atomic().query_async(&mut raw(&redis).await).await.unwrap();
+    table.map.lock().insert(1, 11);
+    sees(&b, 1, 11).await;
+    connected(&b).await;
+    let stats = b.store().changes().stats();
+    assert_eq!((stats.cuts(), stats.connects(), stats.send_failures()), (1, 2, 1));
 }

@@ -41,6 +41,8 @@ struct Log {
     writes: Mutex<HashMap<u64, Vec<(Instant, u64)>>>,
     longest_behind: Mutex<Duration>,
     reads: AtomicU64,
+    /// Of the node that faults happen to.
+    of_the_first: AtomicU64,
     writes_done: AtomicU64,
     refused: AtomicU64,
     stop: AtomicBool,
@@ -91,13 +93,19 @@ async fn read(nodes: Arc<Vec<Node>>, log: Arc<Log>) {
             let seen = nodes[node].get(&key).await.unwrap().unwrap_or(0);
             log.check(key, began, seen, node);
             log.reads.fetch_add(1, Ordering::Relaxed);
+            log.of_the_first.fetch_add(u64::from(node == 0), Ordering::Relaxed);
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
 /// Load on three nodes, of which the first has this way to Redis, while faults happen.
-async fn under_load(redis: &Redis, cable: &Cable, when_cut: WhenCut, faults: impl AsyncFnOnce()) -> Arc<Log> {
+async fn under_load(
+    redis: &Redis,
+    cable: &Cable,
+    when_cut: WhenCut,
+    faults: impl AsyncFnOnce(&Log),
+) -> Arc<Log> {
     let table = Table::new([]);
     let nodes: Arc<Vec<Node>> = Arc::new(
         (0..NODES)
@@ -113,7 +121,7 @@ async fn under_load(redis: &Redis, cable: &Cable, when_cut: WhenCut, faults: imp
         tasks.push(tokio::spawn(write(Arc::clone(&nodes), Arc::clone(&turns), Arc::clone(&log))));
         tasks.push(tokio::spawn(read(Arc::clone(&nodes), Arc::clone(&log))));
     }
-    faults().await;
+    faults(&log).await;
     poll_until("all are connected again", all_connected).await;
     let done = log.writes_done.load(Ordering::Relaxed);
     poll_until("it works again", async || log.writes_done.load(Ordering::Relaxed) > done + 50).await;
@@ -150,7 +158,7 @@ async fn for_millis(millis: u64) {
 async fn without_faults_nobody_is_behind_for_long() {
     let Some(redis) = require(Redis::start()) else { return };
     let cable = Cable::to(redis.port()).await;
-    let log = under_load(&redis, &cable, WhenCut::Refuse, async || for_millis(1500).await).await;
+    let log = under_load(&redis, &cable, WhenCut::Refuse, async |_| for_millis(1500).await).await;
     assert_eq!(log.refused.load(Ordering::Relaxed), 0);
 }
 
@@ -159,7 +167,7 @@ async fn redis_is_killed_and_restarted_under_load() {
     let Some(redis) = require(Redis::start()) else { return };
     let cable = Cable::to(redis.port()).await;
     // All are cut off at once, so nobody hears what others do not: writes may go on.
-    let log = under_load(&redis, &cable, WhenCut::Write, async || {
+    let log = under_load(&redis, &cable, WhenCut::Write, async |_| {
         for _ in 0..3 {
             for_millis(500).await;
             tokio::task::block_in_place(|| redis.kill().unwrap());
@@ -175,7 +183,7 @@ async fn redis_is_killed_and_restarted_under_load() {
 async fn redis_is_frozen_under_load() {
     let Some(redis) = require(Redis::start()) else { return };
     let cable = Cable::to(redis.port()).await;
-    under_load(&redis, &cable, WhenCut::Refuse, async || {
+    under_load(&redis, &cable, WhenCut::Refuse, async |_| {
         for _ in 0..2 {
             for_millis(500).await;
             tokio::task::block_in_place(|| redis.pause().unwrap());
@@ -190,7 +198,7 @@ async fn redis_is_frozen_under_load() {
 async fn one_node_is_cut_off_under_load() {
     let Some(redis) = require(Redis::start()) else { return };
     let cable = Cable::to(redis.port()).await;
-    let log = under_load(&redis, &cable, WhenCut::Refuse, async || {
+    let log = under_load(&redis, &cable, WhenCut::Refuse, async |_| {
         for _ in 0..2 {
             for_millis(500).await;
             cable.cut();
@@ -200,4 +208,25 @@ async fn one_node_is_cut_off_under_load() {
     })
     .await;
     assert!(log.refused.load(Ordering::Relaxed) > 0, "the one that was cut off");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node_is_cut_off_for_ten_seconds() {
+    let Some(redis) = require(Redis::start()) else { return };
+    let cable = Cable::to(redis.port()).await;
+    let log = under_load(&redis, &cable, WhenCut::Refuse, async |log| {
+        for_millis(500).await;
+        cable.cut();
+        // Four times the bound: a node that went on with what it had would be seen. It is read and others write to the end.
+        let so_far = || (log.of_the_first.load(Ordering::Relaxed), log.writes_done.load(Ordering::Relaxed));
+        for_millis(5000).await;
+        let before = so_far();
+        for_millis(5000).await;
+        let after = so_far();
+        assert!(after.0 > before.0 && after.1 > before.1, "{before:?}, {after:?}");
+        cable.mend();
+    })
+    .await;
+    assert!(log.refused.load(Ordering::Relaxed) > 0, "the one that was cut off");
+    assert!(*log.longest_behind.lock() > Duration::ZERO, "it could not be told");
 }

@@ -9,7 +9,7 @@ use millpond_cache::nodes::{Postcard, RedisTier, Tier};
 use redis::AsyncCommands;
 use servers::{Redis, require};
 
-use super::{Table, client, poll_until, raw, write};
+use super::{Table, client, demote, poll_until, promote, raw, write};
 
 type Tiered = RedisTier<Arc<Table>>;
 
@@ -294,6 +294,69 @@ async fn what_was_written_while_redis_was_away_is_not_read_from_it_later() {
         b.stats().hits() + b.stats().fills() > used
     })
     .await;
+}
+
+/// The connection stays open, and the server answers: only its role changes.
+#[tokio::test]
+async fn a_primary_that_becomes_a_replica_is_down() {
+    let Some(redis) = require(Redis::start()) else { return };
+    let table = Table::new([(1, 10), (2, 20)]);
+    let settings = settings(&redis).cool_down(Duration::from_millis(50));
+    let (a, b) = (tier(&table, settings.clone()), tier(&table, settings));
+    for key in [1, 2] {
+        a.load(&key).await.unwrap();
+    }
+    b.load(&1).await.unwrap();
+    demote(&redis).await;
+    // By a node that is at the new primary: here the old value is still there, and nobody will take it away.
+    table.map.lock().insert(1, 11);
+    assert_eq!(b.load(&1).await, Ok(Some(11)));
+    assert_eq!(b.load_many(&[1, 2]).await, Ok(vec![(0, 11), (1, 20)]));
+    assert_eq!(b.load(&9).await, Ok(None), "nor is it leased");
+    let stats = b.stats();
+    assert_eq!((stats.hits(), stats.failures(), stats.is_down()), (1, 3, true));
+    assert!(b.last_error().unwrap().contains("replica"), "{:?}", b.last_error());
+    // What is written now is owed.
+    write(&*a, &[Write::put(2, 21)]).await;
+    assert_eq!((a.load(&2).await, a.stats().owed()), (Ok(Some(21)), 1));
+    assert!(a.stats().failures() >= 2);
+    promote(&redis).await;
+    write(&*b, &[Write::put(1, 12)]).await;
+    poll_until("what is owed has been told", async || a.stats().owed() + b.stats().owed() == 0).await;
+    let hits = b.stats().hits();
+    poll_until("it is used again", async || {
+        assert_eq!((b.load(&1).await, b.load(&2).await), (Ok(Some(12)), Ok(Some(21))));
+        b.stats().hits() >= hits + 2 && !b.stats().is_down()
+    })
+    .await;
+    assert_eq!((a.load(&1).await, a.load(&2).await), (Ok(Some(12)), Ok(Some(21))));
+    assert!(!a.stats().is_down());
+}
+
+#[tokio::test]
+async fn a_redis_that_refuses_to_write_is_not_read() {
+    let Some(redis) = require(Redis::start()) else { return };
+    let table = Table::new([(1, 10)]);
+    let a = tier(&table, settings(&redis));
+    a.load(&1).await.unwrap();
+    let set = async |name: &str, value: u64| {
+        let () = redis::cmd("CONFIG")
+            .arg("SET")
+            .arg(name)
+            .arg(value)
+            .query_async(&mut raw(&redis).await)
+            .await
+            .unwrap();
+    };
+    // Fewer replicas than it insists on: no mark of a write would be taken.
+    set("min-replicas-to-write", 1).await;
+    table.map.lock().insert(1, 11);
+    assert_eq!((a.load(&1).await, a.stats().failures()), (Ok(Some(11)), 1));
+    set("min-replicas-to-write", 0).await;
+    // One that is full is still read, and takes leases as little as before.
+    set("maxmemory", 1).await;
+    assert_eq!((a.load(&1).await, a.stats().hits(), a.stats().failures()), (Ok(Some(10)), 1, 1));
+    assert_eq!((a.load_many(&[1, 9]).await, a.stats().failures()), (Ok(vec![(0, 11)]), 2));
 }
 
 #[tokio::test]

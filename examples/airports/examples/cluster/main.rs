@@ -201,50 +201,103 @@ async fn read(cluster: Arc<Cluster>, history: Arc<History>) {
     }
 }
 
-/// One fault after the other until the time is over; what each was, and how long the recovery took.
+/// What happens to the cluster, in this order and again.
+#[derive(Clone, Copy)]
+enum Fault {
+    Killed,
+    WithoutRedis,
+    CutOff,
+}
+
+impl Fault {
+    const ALL: [Self; 3] = [Self::Killed, Self::WithoutRedis, Self::CutOff];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Killed => "an instance is killed and started again",
+            Self::WithoutRedis => "Redis is killed and started again",
+            Self::CutOff => "an instance is cut off from the bus",
+        }
+    }
+
+    /// Until it is over and the recovery begins. A cut is longer than anything that is promised.
+    fn lasts(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Killed => 2,
+            Self::WithoutRedis => 3,
+            Self::CutOff => 10,
+        })
+    }
+
+    async fn begin(self, cluster: &Cluster, n: usize) -> anyhow::Result<()> {
+        match self {
+            Self::Killed => cluster.kill(n).await?,
+            Self::WithoutRedis => tokio::task::block_in_place(|| cluster.redis.kill())?,
+            Self::CutOff => cluster.cables[n].cut(),
+        }
+        Ok(())
+    }
+
+    async fn end(self, cluster: &Cluster, n: usize) -> anyhow::Result<()> {
+        match self {
+            Self::Killed => cluster.begin(n).await?,
+            Self::WithoutRedis => tokio::task::block_in_place(|| cluster.redis.restart())?,
+            Self::CutOff => cluster.cables[n].mend(),
+        }
+        Ok(())
+    }
+}
+
+/// One that is over.
+struct Past {
+    fault: Fault,
+    lasted: Duration,
+    /// From its end until all instances took writes.
+    recovery: Duration,
+}
+
+/// One fault after the other until the time is over.
 #[expect(clippy::print_stdout, reason = "the figures are what this program is for")]
-async fn faults(cluster: &Cluster, until: Instant) -> anyhow::Result<Vec<(&'static str, Duration)>> {
-    const LONGEST: Duration = Duration::from_secs(10);
-    let mut recoveries = Vec::new();
-    for round in 0.. {
+async fn faults(cluster: &Cluster, until: Instant) -> anyhow::Result<Vec<Past>> {
+    let mut past = Vec::new();
+    for fault in Fault::ALL.into_iter().cycle() {
         sleep(Duration::from_secs(2)).await;
-        if Instant::now() + LONGEST > until && round > 0 {
+        // The recovery belongs to the run.
+        if Instant::now() + fault.lasts() + Duration::from_secs(2) > until && !past.is_empty() {
             break;
         }
         let n = rand::rng().random_range(0..INSTANCES);
-        let (what, recovery) = match round % 3 {
-            0 => {
-                cluster.kill(n).await?;
-                sleep(Duration::from_secs(2)).await;
-                let began = Instant::now();
-                cluster.begin(n).await?;
-                cluster.writes(n).await?;
-                ("an instance is killed and started again", began.elapsed())
-            }
-            1 => {
-                tokio::task::block_in_place(|| cluster.redis.kill())?;
-                sleep(Duration::from_secs(3)).await;
-                tokio::task::block_in_place(|| cluster.redis.restart())?;
-                let began = Instant::now();
-                for n in 0..INSTANCES {
-                    cluster.writes(n).await?;
-                }
-                ("Redis is killed and started again", began.elapsed())
-            }
-            _ => {
-                cluster.cables[n].cut();
-                sleep(Duration::from_secs(4)).await;
-                cluster.cables[n].mend();
-                let began = Instant::now();
-                cluster.writes(n).await?;
-                ("an instance is cut off from Redis for 4 s", began.elapsed())
-            }
-        };
-        println!("  {what}; {recovery:.0?} later all take writes");
-        recoveries.push((what, recovery));
+        let began = Instant::now();
+        fault.begin(cluster, n).await?;
+        sleep(fault.lasts()).await;
+        let lasted = began.elapsed();
+        let ends = Instant::now();
+        fault.end(cluster, n).await?;
+        for n in 0..INSTANCES {
+            cluster.writes(n).await?;
+        }
+        let recovery = ends.elapsed();
+        println!("  {}, for {lasted:.1?}; {recovery:.0?} later all take writes", fault.name());
+        past.push(Past { fault, lasted, recovery });
     }
     sleep(until.saturating_duration_since(Instant::now())).await;
-    Ok(recoveries)
+    Ok(past)
+}
+
+/// For each kind of fault how often there was one, how long the longest lasted, and the slowest recovery.
+#[expect(clippy::print_stdout, reason = "the figures are what this program is for")]
+fn summary(past: &[Past]) {
+    for fault in Fault::ALL {
+        let those = || past.iter().filter(|one| one.fault.name() == fault.name());
+        let (lasted, recovery) = (those().map(|one| one.lasted).max(), those().map(|one| one.recovery).max());
+        if let (Some(lasted), Some(recovery)) = (lasted, recovery) {
+            println!(
+                "{}: {} times, for up to {lasted:.1?}; slowest recovery {recovery:.0?}",
+                fault.name(),
+                those().count()
+            );
+        }
+    }
 }
 
 /// In the end all instances show the same.
@@ -290,7 +343,7 @@ async fn main() -> anyhow::Result<()> {
     for _ in 0..options.readers {
         load.push(tokio::spawn(read(Arc::clone(&cluster), Arc::clone(&history))));
     }
-    let recoveries = faults(&cluster, until).await?;
+    let past = faults(&cluster, until).await?;
     history.is_over.store(true, Ordering::Relaxed);
     for task in load {
         task.await?;
@@ -306,15 +359,19 @@ async fn main() -> anyhow::Result<()> {
         sum(&history.refused),
         sum(&history.unknown)
     );
-    println!("reads behind {}, the longest {:.0?}", behind.reads, behind.longest);
-    let slowest = recoveries.iter().map(|(_, took)| *took).max().unwrap_or_default();
+    println!(
+        "reads behind {}, the longest {:.0?}; {} beyond the bound",
+        behind.reads, behind.longest, behind.beyond
+    );
+    let slowest = past.iter().map(|one| one.recovery).max().unwrap_or_default();
     for serving in &cluster.instances {
         if let Some(serving) = &*serving.lock().await {
             let tier = serving.stats().await?["cluster"]["tier"].take();
             println!("an instance since its last start: of the shared tier {}", tier);
         }
     }
-    println!("faults {}, the slowest recovery {slowest:.1?}\n", recoveries.len());
+    summary(&past);
+    println!("faults {}, the slowest recovery {slowest:.1?}\n", past.len());
     judge(
         &format!("no read is behind for longer than {PROMISED:?} (and {GRACE:?} of grace)"),
         behind.beyond == 0,

@@ -120,6 +120,31 @@ async fn orders_are_written_in_few_transactions() {
     service.stop().await;
 }
 
+/// A list writes the queue only for those who have orders in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_is_right_and_writes_only_what_it_needs() {
+    for there in Place::all() {
+        let service = there.start("a", &["--max-delay", "1h"]).await;
+        let client = &service.client;
+        for name in ["ann", "bob"] {
+            user(client, name).await;
+        }
+        stock(client, "tea", 10).await;
+        let queue = async || {
+            let figures = client.clone().get_figures(GetFiguresRequest {}).await.unwrap().into_inner();
+            (figures.orders_waiting, figures.order_batches)
+        };
+        for round in 1..=2 {
+            let placed = place(client, order(&format!("o{round}"), "ann", "tea", 1)).await.unwrap();
+            assert_eq!(list(client, "bob").await, []);
+            assert_eq!(queue().await, (1, round - 1), "nobody needed it written");
+            assert_eq!(list(client, "ann").await.last(), Some(&placed));
+            assert_eq!((list(client, "ann").await.len() as u64, queue().await), (round, (0, round)));
+        }
+        service.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_order_again_is_one_order() {
     for there in Place::all() {

@@ -61,8 +61,9 @@ impl Place {
     /// What it is started with.
     fn arguments(&self, instance: &str, more: &[&str]) -> Vec<String> {
         let data = self.folder.path().join(instance).display().to_string();
-        let own = ["orders", "--listen", "127.0.0.1:0", "--database", &self.database, "--data", &data];
-        own.iter().chain(more).map(|&argument| argument.to_owned()).collect()
+        let own = ["orders", "--database", &self.database, "--data", &data];
+        let listen = if more.contains(&"--listen") { &[][..] } else { &["--listen", "127.0.0.1:0"] };
+        own.iter().chain(listen).chain(more).map(|&argument| argument.to_owned()).collect()
     }
 
     /// A service in this process.
@@ -88,7 +89,7 @@ impl Place {
         let line = lines.next_line().await.unwrap().expect("the service ended before it served");
         let url = line.strip_prefix("Serving ").unwrap().to_owned();
         let client = connect(&url).await;
-        Process { client, child }
+        Process { url, client, child }
     }
 }
 
@@ -107,6 +108,7 @@ impl Running {
 }
 
 pub(crate) struct Process {
+    pub(crate) url: String,
     pub(crate) client: Client,
     child: Child,
 }

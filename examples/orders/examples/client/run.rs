@@ -1,12 +1,4 @@
-//! A run against the service: makes users and stock, places orders from many tasks at once, and checks the books.
-//!
-//! ```sh
-//! cargo run --release -p orders --example client                                  # brings its own service, on SQLite
-//! cargo run --release -p orders --example client -- --database postgres://…       # its own, on that database
-//! cargo run --release -p orders --example client -- --url http://127.0.0.1:50051  # one that runs already
-//! ```
-//!
-//! Exits with an error if an acknowledged order is missing, or what was sold and what is left is not what there was.
+//! The run: orders from many tasks, and the books.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write as _};
@@ -17,28 +9,26 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use clap::Parser;
 use hdrhistogram::Histogram;
-use orders::config::Config;
+use orders::again::Again;
 use orders::proto::orders_client::OrdersClient;
 use orders::proto::{
-    CacheFigures, CreateUserRequest, Figures, GetFiguresRequest, GetStockRequest, GetUserRequest,
-    ListOrdersRequest, PlaceOrderRequest, SetStockRequest,
+    CreateUserRequest, Figures, GetFiguresRequest, GetStockRequest, GetUserRequest, ListOrdersRequest,
+    ListOrdersResponse, Order, PlaceOrderRequest, SetStockRequest, Stock, User,
 };
-use orders::serve;
 use rand::Rng;
 use rand::seq::IndexedRandom;
-use tokio::sync::oneshot;
-use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 
 /// Places orders and checks the books.
 #[derive(Debug, Parser)]
-struct Options {
+pub(crate) struct Options {
     /// A service that runs; without one the client brings its own.
     #[arg(long)]
-    url: Option<String>,
+    pub(crate) url: Option<String>,
     /// The database of its own service. Default: SQLite in a temporary folder.
     #[arg(long, conflicts_with = "url")]
-    database: Option<String>,
+    pub(crate) database: Option<String>,
     /// Users to make.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     users: u32,
@@ -57,6 +47,41 @@ struct Options {
     /// Connections, which the tasks share.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     connections: u32,
+    /// How long a call is made again that the service did not answer.
+    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+    patience: Duration,
+}
+
+/// A connection, on which calls are made again.
+#[derive(Clone)]
+struct Client {
+    stub: OrdersClient<Channel>,
+    again: Again,
+}
+
+/// Methods with the names and the answers of the stub's.
+macro_rules! calls {
+    ($($name:ident($request:ty) -> $answer:ty;)*) => {
+        impl Client {
+            $(async fn $name(&self, request: $request) -> Result<$answer, Status> {
+                let call = |request| {
+                    let mut stub = self.stub.clone();
+                    async move { stub.$name(request).await }
+                };
+                self.again.call(request, call).await
+            })*
+        }
+    };
+}
+
+calls! {
+    create_user(CreateUserRequest) -> User;
+    get_user(GetUserRequest) -> User;
+    set_stock(SetStockRequest) -> Stock;
+    get_stock(GetStockRequest) -> Stock;
+    place_order(PlaceOrderRequest) -> Order;
+    list_orders(ListOrdersRequest) -> ListOrdersResponse;
+    get_figures(GetFiguresRequest) -> Figures;
 }
 
 /// What a task has seen.
@@ -105,7 +130,7 @@ fn micros(since: Instant) -> u64 {
 
 /// Reads a user and a stock, as a page before an order does, and orders; until all orders were asked for.
 async fn buy(
-    mut client: OrdersClient<Channel>,
+    client: Client,
     users: Arc<[String]>,
     articles: Arc<[String]>,
     left: Arc<AtomicU64>,
@@ -138,13 +163,13 @@ async fn buy(
     Ok(seen)
 }
 
-async fn listed(client: &mut OrdersClient<Channel>, users: &[String]) -> anyhow::Result<BTreeSet<String>> {
+async fn listed(client: &Client, users: &[String]) -> anyhow::Result<BTreeSet<String>> {
     let mut ids = BTreeSet::new();
     for user in users {
         let mut page_token = String::new();
         loop {
             let request = ListOrdersRequest { user_id: user.clone(), page_size: 1000, page_token };
-            let page = client.list_orders(request).await?.into_inner();
+            let page = client.list_orders(request).await?;
             ids.extend(page.orders.into_iter().map(|order| order.order_id));
             page_token = page.next_page_token;
             if page_token.is_empty() {
@@ -155,13 +180,16 @@ async fn listed(client: &mut OrdersClient<Channel>, users: &[String]) -> anyhow:
     Ok(ids)
 }
 
-async fn run(options: &Options, url: String) -> anyhow::Result<()> {
+/// All of it.
+pub(crate) async fn run(options: &Options, url: String) -> anyhow::Result<()> {
+    let again = Again::new(options.patience);
     let mut clients = Vec::new();
     for _ in 0..options.connections {
         let endpoint = Endpoint::from_shared(url.clone())?.timeout(Duration::from_secs(30)).tcp_nodelay(true);
-        clients.push(OrdersClient::new(endpoint.connect().await.with_context(|| url.clone())?));
+        let stub = OrdersClient::new(endpoint.connect().await.with_context(|| url.clone())?);
+        clients.push(Client { stub, again: again.clone() });
     }
-    let mut client = clients[0].clone();
+    let client = clients[0].clone();
     // Of this run alone, so that runs do not mix in one database.
     let run = uuid::Uuid::new_v4().simple().to_string();
     let names = |what: &str, count: u32| (0..count).map(|n| format!("{what}-{}-{n}", &run[..8])).collect();
@@ -174,7 +202,7 @@ async fn run(options: &Options, url: String) -> anyhow::Result<()> {
     for sku in &*articles {
         client.set_stock(SetStockRequest { sku: sku.clone(), units: options.units }).await?;
     }
-    let before = client.get_figures(GetFiguresRequest {}).await?.into_inner();
+    let before = client.get_figures(GetFiguresRequest {}).await?;
     let left = Arc::new(AtomicU64::new(options.orders));
     let began = Instant::now();
     let tasks: Vec<_> = (0..options.tasks as usize)
@@ -188,14 +216,15 @@ async fn run(options: &Options, url: String) -> anyhow::Result<()> {
         seen.add(task.await??)?;
     }
     let took = began.elapsed();
-    let listed = listed(&mut client, &users).await?;
-    let after = client.get_figures(GetFiguresRequest {}).await?.into_inner();
+    let listed = listed(&client, &users).await?;
+    let after = client.get_figures(GetFiguresRequest {}).await?;
     print(&seen, took, &before, &after)?;
+    writeln!(io::stdout(), "retries:      {} calls were made again", again.retries())?;
     ensure!(seen.failed.is_empty(), "some calls failed: {:?}", seen.failed);
     ensure!(listed == seen.ids, "{} orders were acknowledged, {} are listed", seen.ids.len(), listed.len());
     let (mut sold, mut left) = (0, 0);
     for sku in &*articles {
-        let stock = client.get_stock(GetStockRequest { sku: sku.clone() }).await?.into_inner().units;
+        let stock = client.get_stock(GetStockRequest { sku: sku.clone() }).await?.units;
         let units = seen.sold.get(sku).copied().unwrap_or(0);
         ensure!(
             stock >= 0 && units + stock == options.units,
@@ -237,45 +266,23 @@ fn print(seen: &Seen, took: Duration, before: &Figures, after: &Figures) -> io::
     let caches = [("users", &before.users, &after.users), ("stock", &before.stock, &after.stock)];
     for (what, before, after) in caches {
         let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
-        let CacheFigures { hits, misses } =
-            CacheFigures { hits: after.hits - before.hits, misses: after.misses - before.misses };
+        // A service that was started anew meanwhile has begun to count anew.
+        let hits = after.hits.saturating_sub(before.hits);
+        let misses = after.misses.saturating_sub(before.misses);
         let ratio = 100.0 * hits as f64 / (hits + misses).max(1) as f64;
         writeln!(out, "{:<13} {hits} hits, {misses} misses ({ratio:.1} % hits)", format!("{what}:"))?;
     }
-    let statements = after.statements - before.statements;
+    let statements = after.statements.saturating_sub(before.statements);
     writeln!(
         out,
         "statements:   {statements}, {:.2} for each order that was placed",
         statements as f64 / placed.max(1) as f64
     )?;
-    let (batches, written) =
-        (after.order_batches - before.order_batches, after.orders_written - before.orders_written);
+    let batches = after.order_batches.saturating_sub(before.order_batches);
+    let written = after.orders_written.saturating_sub(before.orders_written);
     writeln!(
         out,
         "write-behind: {written} orders in {batches} transactions; {} syncs of the journal",
-        after.journal_syncs - before.journal_syncs
+        after.journal_syncs.saturating_sub(before.journal_syncs)
     )
-}
-
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let options = Options::parse();
-    if let Some(url) = options.url.clone() {
-        return run(&options, url).await;
-    }
-    let folder = tempfile::tempdir()?;
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    let database = options.database.clone().unwrap_or_else(|| format!("sqlite:{}", path("orders.sqlite")));
-    let (data, own) = (path("data"), ["orders", "--listen", "127.0.0.1:0"]);
-    let arguments = own.into_iter().chain(["--database", &database, "--data", &data]);
-    let service = serve::start(&Config::try_parse_from(arguments)?).await?;
-    let url = service.url();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(service.run_until(async {
-        let _stop = stopped.await;
-    }));
-    let outcome = run(&options, url).await;
-    drop(stop);
-    serving.await??;
-    outcome
 }
