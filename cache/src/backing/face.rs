@@ -30,7 +30,7 @@ where
     K: Sync,
     V: Send,
 {
-    pub(super) inner: Arc<Inner<K, V, St>>,
+    pub(crate) inner: Arc<Inner<K, V, St>>,
 }
 
 impl<K, V, St> StoreCache<K, V, St>

@@ -71,7 +71,7 @@ mod dead_letter;
 mod driver;
 mod error;
 mod face;
-mod inner;
+pub(crate) mod inner;
 #[cfg(feature = "journal")]
 mod journal;
 mod journal_error;

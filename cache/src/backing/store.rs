@@ -108,6 +108,23 @@ where
         &self,
         batch: &[Write<K, V>],
     ) -> impl Future<Output = Result<Written<Self::Error>, StoreError<Self::Error>>> + Send;
+
+    /// Whether everybody who reads through such a store sees what was written through this one. Default: yes.
+    ///
+    /// For a shared cache in front of a store, which may not have been told of a write.
+    fn is_settled(&self) -> bool {
+        true
+    }
+
+    /// Keeps a shared cache from answering with what it has of these keys now: it may be older than the store. Default: nothing.
+    ///
+    /// Another node could not tell it of a write. Returns at once.
+    fn doubt(&self, keys: &[K]) {
+        let _ = keys;
+    }
+
+    /// The same for all keys. Default: nothing.
+    fn doubt_all(&self) {}
 }
 
 /// An answer of [`load_with_life`](Store::load_with_life): the value, and the longest time to keep it.
@@ -269,5 +286,17 @@ where
         batch: &[Write<K, V>],
     ) -> impl Future<Output = Result<Written<Self::Error>, StoreError<Self::Error>>> + Send {
         (**self).write(batch)
+    }
+
+    fn is_settled(&self) -> bool {
+        (**self).is_settled()
+    }
+
+    fn doubt(&self, keys: &[K]) {
+        (**self).doubt(keys);
+    }
+
+    fn doubt_all(&self) {
+        (**self).doubt_all();
     }
 }

@@ -81,6 +81,18 @@ where
             written.map_err(|cut| StoreError::Transient(AnnounceError::CutOff(cut)))?.map_err(own)?;
         Ok(Written::except(written.into_failures().into_iter().map(|(index, error)| (index, own(error)))))
     }
+
+    fn is_settled(&self) -> bool {
+        self.store.is_settled()
+    }
+
+    fn doubt(&self, keys: &[K]) {
+        self.store.doubt(keys);
+    }
+
+    fn doubt_all(&self) {
+        self.store.doubt_all();
+    }
 }
 
 impl<St: fmt::Debug, B: fmt::Debug> fmt::Debug for Announced<St, B> {

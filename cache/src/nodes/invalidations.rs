@@ -4,7 +4,10 @@
 //! - A write is announced before it begins, and its end when the store has it. Who hears the end forgets the keys. Who has heard the
 //!   beginning and not the end forgets them after `write_lease`: by then it is over.
 //! - Who does not hear the bus knows it, because its own pings do not come back, and forgets everything `max_staleness` after the last.
-//! - Whose end of a write the bus has not taken says so with its next message, and who hears that forgets everything. With
+//! - A shared cache that was not told of a write may answer with what was before. So who hears an end of a write that is owed there, or
+//!   no end in time, first has its own way to the shared cache take the keys out ([`Forget::doubt`]), then forgets them.
+//! - Whose end of a write the bus has not taken says so with its next message, and who hears that forgets everything; once more when
+//!   nothing is owed to the shared cache any longer. With
 //!   [`WhenCut::Refuse`] a write whose beginning the bus has not taken is not made: then the first point holds for every write.
 
 use std::fmt;
@@ -20,10 +23,10 @@ use tokio::task::AbortHandle;
 
 use super::bus::Bus;
 use super::coherence::{Coherence, CoherenceStats, WhenCut, count};
-use super::forget::{Forget, WeakCache};
+use super::forget::{Forget, WeakCache, WeakStoreCache};
 use super::listen::Listener;
 use super::message::{Keys, What};
-use super::speaker::Speaker;
+use super::speaker::{Settled, Speaker};
 use crate::backing::{Store, StoreCache};
 use crate::cache::Cache;
 
@@ -94,7 +97,7 @@ impl<B: Bus> Invalidations<B> {
         V: Clone + Send + Sync + 'static,
         St: Store<K, V>,
     {
-        self.attach_cache(cache.cache());
+        self.attach_to(WeakStoreCache::of(cache));
     }
 
     /// Has a cache without a store forget what other nodes write; its own writes go through [`writing`](Self::writing). Spawns a task.
@@ -118,6 +121,14 @@ impl<B: Bus> Invalidations<B> {
     where
         K: DeserializeOwned + 'static,
     {
+        let target = Arc::new(target);
+        let weak = Arc::downgrade(&target);
+        let settled: Settled = Arc::new(move || weak.upgrade().map(|target| target.is_settled()));
+        let ended = |settled: &Settled| settled().is_none();
+        let mut all = self.inner.speaker.settled.lock();
+        all.retain(|settled| !ended(settled));
+        all.push(settled);
+        drop(all);
         let listener = Listener::new(Arc::clone(&self.inner.speaker), target);
         let task = tokio::spawn(listener.run()).abort_handle();
         let mut tasks = self.inner.tasks.lock();
@@ -153,7 +164,8 @@ impl<B: Bus> Invalidations<B> {
         let mut loss = Loss { speaker, counts: !is_known };
         let written = write.await;
         loss.counts = true;
-        loss.counts = !speaker.say(What::End { write: number, keys }).await;
+        let owed = !speaker.is_settled();
+        loss.counts = !speaker.say(What::End { write: number, keys, owed }).await;
         drop(loss);
         Ok(written)
     }
@@ -178,15 +190,15 @@ impl<B: Bus> Invalidations<B> {
 }
 
 /// Counts a loss when it is dropped, unless the end was told.
-struct Loss<'s, B> {
-    speaker: &'s Speaker<B>,
+struct Loss<'s, B: Bus> {
+    speaker: &'s Arc<Speaker<B>>,
     counts: bool,
 }
 
-impl<B> Drop for Loss<'_, B> {
+impl<B: Bus> Drop for Loss<'_, B> {
     fn drop(&mut self) {
         if self.counts {
-            self.speaker.losses.fetch_add(1, Ordering::AcqRel);
+            self.speaker.lose();
         }
     }
 }

@@ -31,7 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Listener<B, K, F> {
     speaker: Arc<Speaker<B>>,
-    target: F,
+    target: Arc<F>,
     /// When the last ping was sent that came back, or the connection was made.
     confirmed: Instant,
     /// When everything was forgotten last.
@@ -64,7 +64,7 @@ where
     K: DeserializeOwned,
     F: Forget<K>,
 {
-    pub(crate) fn new(speaker: Arc<Speaker<B>>, target: F) -> Self {
+    pub(crate) fn new(speaker: Arc<Speaker<B>>, target: Arc<F>) -> Self {
         let now = Instant::now();
         Self {
             speaker,
@@ -201,8 +201,11 @@ where
                 let until = Instant::now() + Duration::from_millis(millis);
                 self.open.insert((node, write), Open { keys, until });
             }
-            What::End { write, keys } => {
+            What::End { write, keys, owed } => {
                 self.open.remove(&(node, write));
+                if owed {
+                    self.doubt(&keys);
+                }
                 self.forget(&keys);
             }
             What::Ping { .. } => {}
@@ -243,10 +246,20 @@ where
             if let Some(open) = self.open.remove(&id) {
                 if id.0 != self.speaker.node {
                     count(&self.speaker.counts.overdue);
+                    // Nobody knows whether a shared cache was told.
+                    self.doubt(&open.keys);
                 }
                 self.forget(&open.keys);
             }
         }
+    }
+
+    /// A shared cache may have older values of these keys. What is no key is said by `forget`.
+    fn doubt(&self, keys: &Keys) {
+        let _panicked = catch_unwind(AssertUnwindSafe(|| match keys.read::<K>() {
+            Ok(Some(keys)) => self.target.doubt(&keys),
+            Ok(None) | Err(_) => self.target.doubt_all(),
+        }));
     }
 
     fn forget(&mut self, keys: &Keys) {

@@ -18,8 +18,13 @@ pub(crate) struct Message {
 pub(crate) enum What {
     /// A write begins. If its end is not heard within so many milliseconds, it is as if it were.
     Begin { write: u64, keys: Keys, millis: u64 },
-    /// The store has it, or may have it.
-    End { write: u64, keys: Keys },
+    /// The store has it, or may have it. `owed`: what a shared cache has of the keys may be older.
+    End {
+        write: u64,
+        keys: Keys,
+        #[serde(default)]
+        owed: bool,
+    },
     /// For the sender alone: it hears the bus.
     Ping { number: u64 },
 }
@@ -68,14 +73,15 @@ mod tests {
     fn comes_out_as_it_went_in_or_as_all() {
         let keys = || Keys::of(&["KJFK", "LFPG"].map(String::from));
         let say = |keys, longest| {
-            Message { node: u64::MAX, losses: 1, what: What::End { write: 2, keys } }.text(longest)
+            Message { node: u64::MAX, losses: 1, what: What::End { write: 2, keys, owed: true } }
+                .text(longest)
         };
         let hear = |text: &str| match serde_json::from_str::<Message>(text).unwrap() {
-            Message { node: u64::MAX, losses: 1, what: What::End { write: 2, keys } } => keys,
+            Message { node: u64::MAX, losses: 1, what: What::End { write: 2, keys, owed: true } } => keys,
             other => panic!("{other:?}"),
         };
         assert_eq!(hear(&say(keys(), 1000)).read::<String>().unwrap().unwrap(), ["KJFK", "LFPG"]);
         assert!(hear(&say(keys(), 1000)).read::<u32>().is_err());
-        assert_eq!(hear(&say(keys(), 80)).read::<String>().unwrap(), None);
+        assert_eq!(hear(&say(keys(), 90)).read::<String>().unwrap(), None);
     }
 }

@@ -61,6 +61,16 @@ impl Owed {
         !std::mem::replace(&mut list.is_attended, true)
     }
 
+    /// The same for everything.
+    pub(crate) fn add_all(&self) -> bool {
+        let mut list = self.list.lock();
+        list.number += 1;
+        list.all = Some(list.number);
+        list.names.clear();
+        self.any.store(true, Ordering::Release);
+        !std::mem::replace(&mut list.is_attended, true)
+    }
+
     pub(crate) fn debt(&self) -> Debt {
         let list = self.list.lock();
         Debt { names: list.names.keys().cloned().collect(), all: list.all.is_some(), number: list.number }

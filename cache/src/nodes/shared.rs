@@ -16,7 +16,10 @@ use super::tier_stats::{Counts, count};
 pub(crate) struct Shared {
     link: Link,
     scripts: Scripts,
+    /// What this node wrote.
     owed: Owed,
+    /// What other nodes wrote, who could not tell.
+    doubted: Owed,
     /// Held by who tells Redis what is owed.
     settling: tokio::sync::Mutex<()>,
     pub(crate) counts: Counts,
@@ -46,6 +49,7 @@ impl Shared {
             link: Link::new(client, prefix, settings.timeout, settings.cool_down),
             scripts: Scripts::new(),
             owed: Owed::default(),
+            doubted: Owed::default(),
             settling: tokio::sync::Mutex::default(),
             counts: Counts::default(),
             kind: Kind { codec, version: settings.version },
@@ -62,7 +66,12 @@ impl Shared {
     }
 
     pub(crate) fn owed(&self) -> usize {
-        self.owed.length()
+        self.owed.length().saturating_add(self.doubted.length())
+    }
+
+    /// Whether nothing is owed of what this node wrote.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.owed.any()
     }
 
     fn heard<T>(&self, answer: Result<T, Silence>) -> Option<T> {
@@ -91,7 +100,7 @@ impl Shared {
     /// Reads names, or leases those that are missing or hold nothing but what is given with them. `None`: do without.
     pub(crate) async fn take(&self, names: &[(&[u8], &[u8])], lease: &Token) -> Option<Vec<Taken>> {
         // What Redis has not been told about must not be read from it.
-        if self.owed.any() && !self.settle().await {
+        if (self.owed.any() || self.doubted.any()) && !self.settle().await {
             return None;
         }
         let (lease, life) = (lease.lease(), millis(self.settings.lease));
@@ -165,7 +174,11 @@ impl Shared {
     /// Tells Redis what it has not been told. True if nothing is owed; false also while somebody else is at it.
     async fn settle(&self) -> bool {
         let Ok(_alone) = self.settling.try_lock() else { return false };
-        let debt = self.owed.debt();
+        self.pay(&self.owed).await && self.pay(&self.doubted).await
+    }
+
+    async fn pay(&self, owed: &Owed) -> bool {
+        let debt = owed.debt();
         if debt.all && self.heard(self.link.clear().await).is_none() {
             return false;
         }
@@ -176,15 +189,29 @@ impl Shared {
                 return false;
             }
         }
-        self.owed.paid(&debt);
-        !self.owed.any()
+        owed.paid(&debt);
+        !owed.any()
     }
 
     /// Has Redis told as soon as it answers.
     fn owe(self: &Arc<Self>, names: Vec<Vec<u8>>) {
-        if !self.owed.add(names) {
-            return;
+        if self.owed.add(names) {
+            self.attend(|shared| &shared.owed);
         }
+    }
+
+    /// Has Redis told of writes of others, as soon as it answers. `None`: of everything.
+    pub(crate) fn doubt(self: &Arc<Self>, names: Option<Vec<Vec<u8>>>) {
+        let first = match names {
+            Some(names) => self.doubted.add(names),
+            None => self.doubted.add_all(),
+        };
+        if first {
+            self.attend(|shared| &shared.doubted);
+        }
+    }
+
+    fn attend(self: &Arc<Self>, list: impl Fn(&Self) -> &Owed + Send + 'static) {
         let weak = Arc::downgrade(self);
         let pause = self.settings.cool_down.max(Duration::from_millis(10));
         let attending = async move {
@@ -193,7 +220,7 @@ impl Shared {
                 // Ends with the tier.
                 let Some(shared) = weak.upgrade() else { return };
                 shared.settle().await;
-                if shared.owed.is_settled() {
+                if list(&shared).is_settled() {
                     return;
                 }
             }

@@ -11,6 +11,7 @@
 //! - Redis may do late what it was asked for, after the node has given up waiting. A late mark only keeps the key empty for a
 //!   while; a late end of a mark removes; a late fill needs its lease, which any later mark or end has taken away.
 //! - A write that Redis could not be told of is owed: the node tells it as soon as it answers, and reads nothing from it before.
+//!   Other nodes do the same when they hear of such a write ([`RedisTier::doubt`]).
 //! - Names have the server's run in them, so an older state that a restart or a failover brings back is not read.
 
 use std::fmt;
@@ -104,6 +105,27 @@ impl<St, C: Codec> RedisTier<St, C> {
         // What has no name is never there.
         let names: Vec<_> = keys.iter().filter_map(|key| self.codec.encode(key).ok()).collect();
         if names.is_empty() { write.await } else { self.shared.around(names, write).await }
+    }
+
+    /// Keeps what Redis has of these keys from being read: another node wrote them, and could not tell Redis.
+    ///
+    /// For who implements [`Forget`](super::Forget) for caches of one's own. Redis is told at the next read, or a moment later.
+    pub fn doubt<K: Serialize>(&self, keys: &[K]) {
+        let names: Vec<_> = keys.iter().filter_map(|key| self.codec.encode(key).ok()).collect();
+        if !names.is_empty() {
+            self.shared.doubt(Some(names));
+        }
+    }
+
+    /// The same for all keys: Redis loses everything that the tier has there.
+    pub fn doubt_all(&self) {
+        self.shared.doubt(None);
+    }
+
+    /// Whether Redis has been told of all that this node wrote.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.shared.is_settled()
     }
 
     /// Figures since it was made.
@@ -344,6 +366,18 @@ where
     async fn write(&self, batch: &[Write<K, V>]) -> Result<Written<Self::Error>, StoreError<Self::Error>> {
         let keys: Vec<&K> = batch.iter().map(Write::key).collect();
         self.writing(&keys, self.store.write(batch)).await
+    }
+
+    fn is_settled(&self) -> bool {
+        self.shared.is_settled()
+    }
+
+    fn doubt(&self, keys: &[K]) {
+        Self::doubt(self, keys);
+    }
+
+    fn doubt_all(&self) {
+        self.shared.doubt(None);
     }
 }
 

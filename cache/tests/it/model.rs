@@ -1,5 +1,6 @@
 //! Random operations against a naive reference, over the product of configurations, with a clock that moves by hand.
 
+use crate::support::scaled;
 use proptest::prelude::*;
 
 use crate::reference::{Config, KEYS, Model, Op};

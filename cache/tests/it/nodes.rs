@@ -3,6 +3,7 @@
 mod coherence;
 mod history;
 mod tier;
+mod untold;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

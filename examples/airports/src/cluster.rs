@@ -33,7 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The other instances.
 #[derive(Debug)]
 pub struct Cluster {
-    tier: RedisTier<Rows>,
+    tier: Arc<RedisTier<Rows>>,
     changes: Invalidations<RedisBus>,
 }
 
@@ -89,14 +89,14 @@ impl Cluster {
             });
         let bus = RedisBus::new(&client, format!("{}:changes", config.cluster_name))?;
         Ok(Some(Self {
-            tier: RedisTier::new(Rows(store.clone()), tier),
+            tier: Arc::new(RedisTier::new(Rows(store.clone()), tier)),
             changes: Invalidations::new(bus, settings),
         }))
     }
 
     /// Has the caches of this instance hear what the others write.
     pub fn attach(&self, caches: &Arc<Caches>) {
-        self.changes.attach_to(Instance(Arc::downgrade(caches)));
+        self.changes.attach_to(Instance { caches: Arc::downgrade(caches), tier: Arc::clone(&self.tier) });
     }
 
     /// One airport, from Redis or the database.
@@ -192,22 +192,37 @@ fn changes(stats: &CoherenceStats) -> Value {
 }
 
 /// What is made to forget. It does not keep the caches alive.
-struct Instance(Weak<Caches>);
+struct Instance {
+    caches: Weak<Caches>,
+    tier: Arc<RedisTier<Rows>>,
+}
 
 impl Forget<String> for Instance {
     fn forget(&self, icao: &String) {
-        if let Some(caches) = self.0.upgrade() {
+        if let Some(caches) = self.caches.upgrade() {
             caches.written_elsewhere(icao);
         }
     }
 
+    fn doubt(&self, codes: &[String]) {
+        self.tier.doubt(codes);
+    }
+
+    fn doubt_all(&self) {
+        self.tier.doubt_all();
+    }
+
+    fn is_settled(&self) -> bool {
+        self.tier.is_settled()
+    }
+
     fn forget_all(&self) {
-        if let Some(caches) = self.0.upgrade() {
+        if let Some(caches) = self.caches.upgrade() {
             caches.in_doubt();
         }
     }
 
     fn is_gone(&self) -> bool {
-        self.0.strong_count() == 0
+        self.caches.strong_count() == 0
     }
 }

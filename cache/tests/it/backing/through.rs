@@ -180,7 +180,7 @@ async fn an_invalidation_during_a_write_does_not_let_an_old_value_in() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_writers_of_one_key_end_in_the_order_of_the_store() {
-    let rounds = scaled(100, 3);
+    let rounds = scaled(100, 3) as usize;
     for round in 0..rounds {
         let store = Fake::new([]);
         let cache = cache(&store);
@@ -298,7 +298,7 @@ async fn an_update_caches_what_the_store_says_it_has() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn updates_puts_and_readers_of_one_key_end_in_the_order_of_the_store() {
-    let rounds = scaled(100, 3);
+    let rounds = scaled(100, 3) as usize;
     for _ in 0..rounds {
         let store = Fake::new([(1, 5)]);
         let cache = cache(&store);

@@ -17,15 +17,19 @@ use super::{Cable, Table, client, poll_until};
 const KEYS: u64 = 20;
 const NODES: usize = 3;
 const MAX_STALENESS: Duration = Duration::from_millis(1000);
-/// What is promised, and what a busy machine may take on top.
+/// What is promised, also for writers that are cut off in the middle, and what a busy machine may take on top.
 const BOUND: Duration = Duration::from_millis(1000 + 1500);
 
 type Node = StoreCache<u64, u64, Announced<RedisTier<Arc<Table>>, RedisBus>>;
 
 fn node(table: &Arc<Table>, url: &str, when_cut: WhenCut) -> Node {
-    let settings =
-        Coherence::new().max_staleness(MAX_STALENESS).timeout(Duration::from_millis(200)).when_cut(when_cut);
+    let settings = Coherence::new()
+        .max_staleness(MAX_STALENESS)
+        .write_lease(MAX_STALENESS)
+        .timeout(Duration::from_millis(200))
+        .when_cut(when_cut);
     let tier = Tier::new(client(url), "history")
+        .write_lease(MAX_STALENESS)
         .timeout(Duration::from_millis(200))
         .wait(Duration::from_millis(200));
     let changes = Invalidations::new(RedisBus::new(&client(url), "history").unwrap(), settings);
