@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use super::Mutex;
+use loom::sync::{Mutex, MutexGuard};
 
 #[derive(Debug)]
 pub(crate) struct Notify(Mutex<State>);
@@ -26,8 +26,12 @@ impl Notify {
         Self(Mutex::new(State::default()))
     }
 
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no panic happens under this lock")
+    }
+
     pub(crate) fn notify_one(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.lock();
         let waker = state.waiters.values_mut().find_map(Option::take);
         state.has_permit |= waker.is_none();
         drop(state);
@@ -37,7 +41,7 @@ impl Notify {
     }
 
     pub(crate) fn notify_waiters(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.lock();
         state.calls += 1;
         let wakers: Vec<Waker> = state.waiters.values_mut().filter_map(Option::take).collect();
         state.waiters.clear();
@@ -47,7 +51,7 @@ impl Notify {
 
     /// Hears each `notify_waiters` from this call on, and `notify_one` from the first poll on.
     pub(crate) fn notified(&self) -> Notified<'_> {
-        let calls = self.0.lock().calls;
+        let calls = self.lock().calls;
         Notified { notify: self, calls, ticket: None }
     }
 }
@@ -63,7 +67,7 @@ impl Future for Notified<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let notify = self.notify;
-        let mut state = notify.0.lock();
+        let mut state = notify.lock();
         let is_chosen = self.ticket.is_some_and(|ticket| matches!(state.waiters.get(&ticket), Some(None)));
         if state.calls > self.calls || is_chosen || std::mem::take(&mut state.has_permit) {
             if let Some(ticket) = self.ticket.take() {
@@ -82,7 +86,7 @@ impl Drop for Notified<'_> {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
         // Who was chosen and leaves hands it on.
-        let place = self.notify.0.lock().waiters.remove(&ticket);
+        let place = self.notify.lock().waiters.remove(&ticket);
         if matches!(place, Some(None)) {
             self.notify.notify_one();
         }
