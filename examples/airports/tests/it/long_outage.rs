@@ -158,7 +158,6 @@ impl Scene {
         let during = self.cache.stats();
         assert_eq!(during.written(), written, "it was away");
         let puts = self.puts.load(SeqCst);
-        println!("{puts} puts before it came back, {} refused: {during:?}", self.refused.load(SeqCst));
         tokio::task::block_in_place(|| come_back(&self.server));
         // It goes on by itself.
         poll_until(async || self.puts.load(SeqCst) > puts + 200).await;
