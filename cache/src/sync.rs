@@ -4,9 +4,19 @@
 //! what can be modelled goes through here; policy, statistics, cells and deadlines use the real atomics (docs/unsafe.md says
 //! what that leaves open).
 
+#[cfg(all(millpond_loom, feature = "store"))]
+mod notify;
+
+#[cfg(all(millpond_loom, feature = "store"))]
+pub(crate) use self::notify::Notify;
+#[cfg(all(not(millpond_loom), feature = "store"))]
+pub(crate) use tokio::sync::Notify;
+
 #[cfg(not(any(millpond_loom, millpond_shuttle)))]
 mod imp {
     pub(crate) use std::sync::OnceLock;
+    #[cfg(feature = "store")]
+    pub(crate) use std::sync::atomic::AtomicBool;
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
     pub(crate) use std::{thread, thread_local};
 
@@ -21,7 +31,7 @@ mod imp {
     pub(crate) use {shuttle as model, shuttle::thread_local};
 
     pub(crate) use model::sync::MutexGuard;
-    pub(crate) use model::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use model::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
     pub(crate) use model::thread;
 
     /// parking_lot's face over the model's mutex, so that callers hold no cfg.
@@ -49,13 +59,13 @@ mod imp {
     /// std's `OnceLock`, with a flag that the model can see.
     #[derive(Debug)]
     pub(crate) struct OnceLock<T> {
-        is_set: model::sync::atomic::AtomicBool,
+        is_set: AtomicBool,
         value: std::sync::OnceLock<T>,
     }
 
     impl<T> OnceLock<T> {
         pub(crate) fn new() -> Self {
-            Self { is_set: model::sync::atomic::AtomicBool::new(false), value: std::sync::OnceLock::new() }
+            Self { is_set: AtomicBool::new(false), value: std::sync::OnceLock::new() }
         }
 
         pub(crate) fn get(&self) -> Option<&T> {

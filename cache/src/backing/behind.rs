@@ -1,4 +1,4 @@
-//! Write-behind: the queue under its lock, who waits for it, and its letters to the user.
+//! Write-behind: what goes into the queue and waits for room, what the journal is told, and the letters to the user.
 //!
 //! The lock is held for steps of the state machine only. Keys and values are hashed, weighed and wrapped before it and dropped
 //! after it, and the user's callback runs outside.
@@ -6,29 +6,22 @@
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::sync::Mutex as AsyncMutex;
 
 use super::dead_letter::{DeadCause, DeadLetter};
+use super::driven::Driven;
 use super::error::StoreCacheError;
 use super::log::{Log, Opened, Receipt};
 use super::queue::{Accept, Landed, Letter, Queue};
 use super::settings::{WhenFull, WriteBehind};
 
 pub(crate) struct Behind<K, V, E> {
-    pub(crate) queue: Mutex<Queue<K, V>>,
-    /// Whether a driver lives. Changes under the queue's lock.
-    pub(crate) is_driven: AtomicBool,
-    /// Rings for the driver: look at the queue again.
-    pub(crate) bell: Notify,
-    /// Rings for all who wait for an end: something was resolved, or the driver is gone.
-    pub(crate) progress: Notify,
-    /// Who finds the queue full stands in line here; the first one listens for `room`.
+    pub(crate) driven: Driven<K, V>,
+    /// Who finds the queue full stands in line here; the first one waits for room.
     gate: AsyncMutex<()>,
-    room: Notify,
     /// Callers at the gate.
     queueing: AtomicUsize,
     callback_panics: AtomicU64,
@@ -63,13 +56,9 @@ impl<K, V, E> Behind<K, V, E> {
             log
         });
         Self {
-            queue: Mutex::new(queue),
+            driven: Driven::new(queue),
             journal,
-            is_driven: AtomicBool::new(false),
-            bell: Notify::new(),
-            progress: Notify::new(),
             gate: AsyncMutex::new(()),
-            room: Notify::new(),
             queueing: AtomicUsize::new(0),
             callback_panics: AtomicU64::new(0),
             hasher,
@@ -91,7 +80,7 @@ impl<K, V, E> Behind<K, V, E> {
         K: Hash + Eq,
     {
         let hash = self.hasher.hash_one(key);
-        self.queue.lock().pending(hash, key)
+        self.driven.lock().pending(hash, key)
     }
 
     /// Takes a write in, or waits until there is room. Once it is taken in, this returns without another await; the receipt says
@@ -115,25 +104,29 @@ impl<K, V, E> Behind<K, V, E> {
         }
         // Who comes later does not pass those who wait for room, unless it needs none.
         let may_grow = self.queueing.load(Ordering::Acquire) == 0;
-        let (mut key, mut value) =
-            match self.try_accept(hash, key, value, bytes, now(), may_grow, &mut record)? {
-                Ok(receipt) => return Ok(receipt),
-                Err(handed_back) => handed_back,
-            };
+        let handed_back = match self.try_accept(hash, key, value, bytes, now(), may_grow, &mut record)? {
+            Ok(receipt) => return Ok(receipt),
+            Err(handed_back) => handed_back,
+        };
         if self.settings.when_full == WhenFull::Error {
             return Err(StoreCacheError::QueueFull);
         }
         self.queueing.fetch_add(1, Ordering::AcqRel);
         let _queueing = Queueing(&self.queueing);
         let _first_in_line = self.gate.lock().await;
-        loop {
-            let room = self.room.notified();
-            match self.try_accept(hash, key, value, bytes, now(), true, &mut record)? {
-                Ok(receipt) => return Ok(receipt),
-                Err(handed_back) => (key, value) = handed_back,
+        let mut write = Some(handed_back);
+        let attempt = || {
+            let (key, value) = write.take()?;
+            match self.try_accept(hash, key, value, bytes, now(), true, &mut record) {
+                Ok(Ok(receipt)) => Some(Ok(receipt)),
+                Ok(Err(handed_back)) => {
+                    write = Some(handed_back);
+                    None
+                }
+                Err(error) => Some(Err(error)),
             }
-            room.await;
-        }
+        };
+        self.driven.until_room(attempt).await
     }
 
     #[expect(clippy::type_complexity, reason = "key and value, handed back")]
@@ -151,20 +144,18 @@ impl<K, V, E> Behind<K, V, E> {
     where
         K: Eq,
     {
-        let mut queue = self.queue.lock();
-        let accept = queue.accept(hash, key, value, bytes, now, may_grow);
         let mut receipt = None;
-        if let (Accept::Accepted { .. }, Some(log)) = (&accept, &self.journal) {
-            // Under the lock, so that the journal's order is the queue's.
-            receipt = record.take().map(|record| log.append(queue.accepted(), record));
-            keep_live(&queue, &**log);
-        }
-        drop(queue);
+        let accept = self.driven.accept(|queue| {
+            let accept = queue.accept(hash, key, value, bytes, now, may_grow);
+            if let (Accept::Accepted { .. }, Some(log)) = (&accept, &self.journal) {
+                // Under the lock, so that the journal's order is the queue's.
+                receipt = record.take().map(|record| log.append(queue.accepted(), record));
+                keep_live(queue, &**log);
+            }
+            accept
+        });
         match accept {
-            Accept::Accepted { wakes, rubbish } => {
-                if wakes {
-                    self.bell.notify_one();
-                }
+            Accept::Accepted { rubbish, .. } => {
                 drop(rubbish);
                 Ok(Ok(receipt))
             }
@@ -174,12 +165,6 @@ impl<K, V, E> Behind<K, V, E> {
                 Err(StoreCacheError::Closed)
             }
         }
-    }
-
-    /// Tells those who wait that something has changed.
-    pub(crate) fn tell(&self) {
-        self.room.notify_one();
-        self.progress.notify_waiters();
     }
 
     /// Ends what a landing began, outside the lock: letters are reported, then count as resolved.
@@ -205,7 +190,7 @@ impl<K, V, E> Behind<K, V, E> {
         }
         // A drop that panics must not keep the rest from happening.
         let _panicked = catch_unwind(AssertUnwindSafe(|| drop(rubbish)));
-        let mut queue = self.queue.lock();
+        let mut queue = self.driven.lock();
         queue.reported(numbers);
         let resolved = queue.resolved_to();
         if let Some(log) = &self.journal {
@@ -215,7 +200,7 @@ impl<K, V, E> Behind<K, V, E> {
         if let Some(log) = &self.journal {
             log.resolved(resolved);
         }
-        self.tell();
+        self.driven.tell();
     }
 
     /// Ends with what is not written: it stays in the journal, or is handed back. How many it is.
@@ -223,11 +208,11 @@ impl<K, V, E> Behind<K, V, E> {
         if let Some(log) = &self.journal {
             log.freeze();
         }
-        let mut landed = self.queue.lock().surrender();
+        let mut landed = self.driven.lock().surrender();
         let unwritten = landed.letters.len();
         if self.journal.as_ref().is_some_and(|log| log.is_whole()) {
             let letters = std::mem::take(&mut landed.letters);
-            self.queue.lock().reported(letters.iter().map(|letter| letter.number));
+            self.driven.lock().reported(letters.iter().map(|letter| letter.number));
             let _panicked = catch_unwind(AssertUnwindSafe(|| drop(letters)));
         }
         self.conclude(landed, |_| DeadCause::Unfinished, forget);

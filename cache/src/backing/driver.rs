@@ -8,7 +8,6 @@ use std::future::poll_fn;
 use std::hash::Hash;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use super::behind::Behind;
 use super::dead_letter::DeadCause;
+use super::driven::Step;
 use super::inner::{Inner, Mode};
 use super::queue::{Batch, Landing, Verdict};
 use super::store::{Store, StoreError, Write, Written};
@@ -46,16 +46,11 @@ where
 {
     /// Sees to it that there is a driver if there is something to write.
     pub(crate) fn ensure_driven(self: &Arc<Self>, behind: &Behind<K, V, St::Error>) {
-        // While it is driven the flag can only be read as false too late, by a driver that has found the queue empty under its
-        // lock; and ours was not empty.
-        if behind.is_driven.load(Ordering::Acquire) {
-            return;
-        }
-        let queue = behind.queue.lock();
-        if queue.is_at_rest() || behind.is_driven.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        drop(queue);
+        behind.driven.ensure(|| self.start_driver());
+    }
+
+    /// The driver that [`Driven::ensure`](super::driven::Driven::ensure) asks for.
+    pub(crate) fn start_driver(self: &Arc<Self>) {
         let driver = Driver { inner: Arc::clone(self), is_done: false };
         tokio::spawn(driver.run());
     }
@@ -78,27 +73,16 @@ where
         let mut flights = JoinSet::new();
         let mut batches = HashMap::new();
         loop {
-            let mut departing = Vec::new();
-            let wakes_at;
-            {
-                let mut queue = behind.queue.lock();
-                let now = inner.now();
-                while let Some(batch) = queue.take_batch(now) {
-                    departing.push(batch);
-                }
-                if queue.is_at_rest() {
-                    behind.is_driven.store(false, Ordering::Release);
-                    self.is_done = true;
-                    return;
-                }
-                wakes_at = queue.wakes_at(now).map(|at| at.saturating_sub(now));
-            }
+            let Some(Step { departing, wakes_in }) = behind.driven.step(inner.now()) else {
+                self.is_done = true;
+                return;
+            };
             for batch in departing {
                 let Batch { id, changes } = batch;
                 let task = flights.spawn(write(Arc::clone(&inner), changes, behind.write_timeout()));
                 batches.insert(task.id(), id);
             }
-            let wait = wakes_at.map(|ticks| Duration::from_nanos(ticks).max(SHORTEST));
+            let wait = wakes_in.map(|ticks| Duration::from_nanos(ticks).max(SHORTEST));
             if let Event::Landed(ended) = next_event(behind, &mut flights, wait).await {
                 let id = match &ended {
                     Ok((id, _)) => *id,
@@ -117,7 +101,7 @@ async fn next_event<K, V, E: 'static>(
     flights: &mut JoinSet<Answer<E>>,
     wait: Option<Duration>,
 ) -> Event<E> {
-    let mut bell = pin!(behind.bell.notified());
+    let mut bell = pin!(behind.driven.rung());
     let mut timer = pin!(async {
         match wait {
             Some(wait) => tokio::time::sleep(wait).await,
@@ -202,7 +186,7 @@ fn land<K, V, St>(
         }
         Err(_) => Landing::Cancelled,
     };
-    let landed = behind.queue.lock().land(batch, &landing, inner.now());
+    let landed = behind.driven.lock().land(batch, &landing, inner.now());
     let cause = |letter: &super::queue::Letter<K, V>| causes.get(&letter.place).unwrap_or(&for_all).clone();
     behind.conclude(landed, cause, |key| inner.cache.invalidate(key));
 }
@@ -215,14 +199,8 @@ where
 {
     fn drop(&mut self) {
         if let (Mode::Behind(behind), false) = (&self.inner.mode, self.is_done) {
-            // The runtime shuts down, and its tasks with it. What was in flight may or may not be written: it goes back, and
-            // whoever flushes, closes or writes next drives on.
-            let mut queue = behind.queue.lock();
-            let rubbish = queue.cancel_all();
-            behind.is_driven.store(false, Ordering::Release);
-            drop(queue);
-            drop(rubbish);
-            behind.tell();
+            // The runtime shuts down, and its tasks with it.
+            behind.driven.desert();
         }
     }
 }

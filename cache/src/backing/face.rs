@@ -342,7 +342,7 @@ where
     pub fn run_pending_tasks(&self) {
         self.inner.cache.run_pending_tasks();
         if let Mode::Behind(behind) = &self.inner.mode {
-            behind.bell.notify_one();
+            behind.driven.ring();
         }
     }
 
@@ -352,7 +352,7 @@ where
         let inner = &self.inner;
         let mut stats = StoreStats { is_store_down: inner.breaker.is_open(), ..StoreStats::default() };
         if let Mode::Behind(behind) = &inner.mode {
-            let queue = behind.queue.lock();
+            let queue = behind.driven.lock();
             let counts = queue.counts;
             stats.queue_length = queue.length();
             stats.queue_bytes = queue.bytes();
@@ -406,7 +406,7 @@ where
     pub fn check_invariants(&self) {
         self.inner.cache.check_invariants();
         if let Mode::Behind(behind) = &self.inner.mode {
-            behind.queue.lock().check_invariants();
+            behind.driven.lock().check_invariants();
         }
     }
 }

@@ -63,21 +63,7 @@ where
     }
 
     pub(crate) async fn flush(self: &Arc<Self>, behind: &Behind<K, V, St::Error>) {
-        let number = behind.queue.lock().flush();
-        behind.bell.notify_one();
-        self.until_resolved(behind, number).await;
-    }
-
-    async fn until_resolved(self: &Arc<Self>, behind: &Behind<K, V, St::Error>, number: u64) {
-        loop {
-            let progress = behind.progress.notified();
-            if behind.queue.lock().is_resolved(number) {
-                return;
-            }
-            // Also the second time: the runtime of the driver may have ended.
-            self.ensure_driven(behind);
-            progress.await;
-        }
+        behind.driven.flush(|| self.start_driver()).await;
     }
 
     pub(crate) async fn close_behind(
@@ -86,20 +72,23 @@ where
         deadline: Duration,
     ) -> Result<(), CloseError> {
         let number = {
-            let mut queue = behind.queue.lock();
+            let mut queue = behind.driven.lock();
             queue.close();
             queue.flush()
         };
-        behind.bell.notify_one();
+        behind.driven.ring();
         // Those who wait for room learn that there will be none.
-        behind.tell();
-        if tokio::time::timeout(deadline, self.until_resolved(behind, number)).await.is_ok() {
+        behind.driven.tell();
+        if tokio::time::timeout(deadline, behind.driven.until_resolved(number, || self.start_driver()))
+            .await
+            .is_ok()
+        {
             close_journal(behind).await;
             return Ok(());
         }
         let unwritten = behind.give_up(|key| self.cache.invalidate(key));
         // The driver ends, and drops what is in flight.
-        behind.bell.notify_one();
+        behind.driven.ring();
         close_journal(behind).await;
         if unwritten == 0 { Ok(()) } else { Err(CloseError { unwritten }) }
     }

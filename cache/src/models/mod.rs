@@ -9,6 +9,8 @@
 mod flights;
 mod grace;
 mod growth;
+#[cfg(feature = "store")]
+mod hand_over;
 mod table;
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -2,6 +2,7 @@
 
 mod barrier;
 mod compaction;
+mod full_disk;
 
 use std::collections::BTreeMap;
 use std::fs;

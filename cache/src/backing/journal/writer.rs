@@ -62,7 +62,7 @@ pub(super) struct Shared {
     pub(super) compactions: AtomicU64,
     /// Whether a write was accepted that is not in the journal.
     pub(super) has_failed: AtomicBool,
-    /// For tests: bytes that the disk still takes, and whether syncs fail.
+    /// For tests: bytes that the disk still takes (a segment that is deleted gives its own back), and whether syncs fail.
     #[cfg(test)]
     pub(super) room: Mutex<Option<usize>>,
     #[cfg(test)]
@@ -116,6 +116,8 @@ pub(super) struct Files {
     marked: u64,
     /// A sync in the background failed: the next write is told.
     grudge: Option<Arc<JournalError>>,
+    /// Whether the disk did not take the last thing that it was given; most likely it is full.
+    lacks_room: bool,
     /// Whether what is live was written anew, or could not be, since the size was last looked at.
     pub(super) was_compacted: bool,
 }
@@ -128,6 +130,7 @@ impl Files {
             unsynced_since: None,
             marked: 0,
             grudge: None,
+            lacks_room: false,
             was_compacted: false,
         }
     }
@@ -271,7 +274,13 @@ impl Writer {
         self.append(block, count, last)
     }
 
-    pub(super) fn append(&mut self, mut block: Vec<u8>, count: u32, last: u64) -> Result<(), JournalError> {
+    pub(super) fn append(&mut self, block: Vec<u8>, count: u32, last: u64) -> Result<(), JournalError> {
+        let appended = self.try_append(block, count, last);
+        self.files.lacks_room = appended.is_err();
+        appended
+    }
+
+    fn try_append(&mut self, mut block: Vec<u8>, count: u32, last: u64) -> Result<(), JournalError> {
         if self.files.active.as_ref().is_some_and(|active| active.end >= self.segment_bytes) {
             self.rotate()?;
         }
@@ -378,6 +387,9 @@ impl Writer {
             let header = Header { version: VERSION, schema: self.schema, id, previous_end, resolved };
             let create = || {
                 let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(&path)?;
+                #[cfg(test)]
+                write_if_room(&self.shared, &mut file, &header.to_bytes())?;
+                #[cfg(not(test))]
                 file.write_all(&header.to_bytes())?;
                 file.sync_all()?;
                 Ok(file)
@@ -391,29 +403,50 @@ impl Writer {
         Ok(self.files.active.as_mut().expect("just made"))
     }
 
-    /// Deletes segments, oldest first, in which nothing is needed any more, and writes down how far that is.
+    /// Deletes what is not needed any more, and writes down how far that is.
     fn trim(&mut self) {
         #[cfg(test)]
         if self.shared.keeps_all.load(Ordering::SeqCst) {
             return;
         }
+        self.delete_done();
+        let Some(active) = &self.files.active else { return };
+        if active.last > 0 && active.last <= self.resolved {
+            if self.files.lacks_room {
+                self.clear();
+            } else if active.end >= self.segment_bytes / 4 {
+                // All is done: a fresh segment is cheaper than reading this one again.
+                self.files.lacks_room = self.rotate().is_ok() && self.active().is_err();
+                self.delete_done();
+            } else if self.files.marked < self.resolved && self.append(vec![0; BLOCK_HEADER], 0, 0).is_err() {
+                self.clear();
+            }
+        } else if active.last > 0 && self.files.marked < self.resolved {
+            let _ = self.append(vec![0; BLOCK_HEADER], 0, 0);
+        }
+    }
+
+    /// Deletes segments, oldest first, in which nothing is needed any more.
+    fn delete_done(&mut self) {
         while let Some(oldest) = self.sealed.first() {
             // The next one is deleted when this one surely is: no older value must outlive a newer one.
             let is_needed = oldest.last > self.resolved;
             if is_needed || !is_gone(&oldest.path) || sync_directory(&self.directory).is_err() {
                 break;
             }
-            self.sealed.remove(0);
-        }
-        let Some(active) = &self.files.active else { return };
-        if active.last > 0 && active.last <= self.resolved && active.end >= self.segment_bytes / 4 {
-            // All is done: a fresh segment is cheaper than reading this one again.
-            if self.rotate().is_ok() && self.active().is_ok() {
-                self.trim();
+            let _freed = self.sealed.remove(0);
+            #[cfg(test)]
+            if let Some(left) = &mut *self.shared.room.lock() {
+                *left += _freed.bytes as usize;
             }
-        } else if active.last > 0 && self.files.marked < self.resolved {
-            let _ = self.append(vec![0; BLOCK_HEADER], 0, 0);
         }
+    }
+
+    /// On a disk that is full, all in the last segment is done: it goes first, and the next write finds the room for another.
+    /// A crash in between finds an empty directory, as after an orderly end.
+    fn clear(&mut self) {
+        self.abandon();
+        self.delete_done();
     }
 
     fn count_bytes(&mut self) {
@@ -453,8 +486,8 @@ fn write_if_room(shared: &Shared, file: &mut File, block: &[u8]) -> std::io::Res
     let mut room = shared.room.lock();
     match &mut *room {
         Some(left) if *left < block.len() => {
-            let fits = std::mem::take(left);
-            file.write_all(&block[..fits])?;
+            // What is half written is cut off again.
+            file.write_all(&block[..*left])?;
             Err(std::io::ErrorKind::StorageFull.into())
         }
         Some(left) => {
