@@ -6,6 +6,7 @@ mod cluster;
 mod faults;
 mod files;
 mod limits;
+mod nearest;
 mod paging;
 mod support;
 mod views;
