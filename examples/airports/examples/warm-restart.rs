@@ -78,7 +78,7 @@ async fn main() -> anyhow::Result<()> {
     println!("Killed with -9 after {} requests; the snapshot has {} KiB", options.before, size / 1024);
 
     let service = Serving::start(&with_snapshot).await?;
-    let entries = service.stats().await?["cache"]["airports"]["entries"].clone();
+    let entries: u64 = service.statistic("/cache/airports/entries").await?;
     let warm = hit_ratio(&service, &after).await?;
     service.kill().await?;
     let service = Serving::start(&common).await?;
@@ -103,13 +103,9 @@ async fn main() -> anyhow::Result<()> {
 
 /// The part of these requests that the cache answered.
 async fn hit_ratio(service: &Serving, codes: &[String]) -> anyhow::Result<f64> {
-    let figures = async || {
-        let stats = service.stats().await?;
-        let of = |name: &str| stats["cache"]["airports"][name].as_f64().context("statistics");
-        Ok::<_, anyhow::Error>((of("hits")?, of("misses")?))
-    };
+    let hits = || service.statistic::<u64>("/cache/airports/hits");
     let client = Client::new();
-    let before = figures().await?;
+    let before = hits().await?;
     let requests = stream::iter(codes).map(|code| {
         let request = client.get(format!("{}/airports/{code}", service.url));
         async move {
@@ -118,7 +114,5 @@ async fn hit_ratio(service: &Serving, codes: &[String]) -> anyhow::Result<f64> {
         }
     });
     requests.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
-    let after = figures().await?;
-    let (hits, misses) = (after.0 - before.0, after.1 - before.1);
-    Ok(hits / (hits + misses).max(1.0))
+    Ok((hits().await? - before) as f64 / codes.len().max(1) as f64)
 }

@@ -155,6 +155,9 @@ impl Airport {
     }
 }
 
+/// The earth's mean radius.
+pub const EARTH_RADIUS_KM: f64 = 6371.0088;
+
 /// Kilometres between two places on a sphere of the earth's mean radius (the haversine formula).
 #[must_use]
 pub fn distance_km(from: (f64, f64), to: (f64, f64)) -> f64 {
@@ -162,5 +165,5 @@ pub fn distance_km(from: (f64, f64), to: (f64, f64)) -> f64 {
     let half_lat = (lat2 - lat1) / 2.0;
     let half_lon = (to.1 - from.1).to_radians() / 2.0;
     let h = half_lat.sin().powi(2) + lat1.cos() * lat2.cos() * half_lon.sin().powi(2);
-    2.0 * 6371.0088 * h.sqrt().clamp(0.0, 1.0).asin()
+    2.0 * EARTH_RADIUS_KM * h.sqrt().clamp(0.0, 1.0).asin()
 }

@@ -3,6 +3,7 @@
 //! - [`config`]: options and their environment twins.
 //! - [`airport`]: the data, and what makes it valid. [`import`]: the bundled CSV.
 //! - [`store`]: every statement, through a pool, on SQLite or PostgreSQL.
+//! - [`nearest`]: the search for the nearest.
 //! - [`cached`]: the caches, and what a write invalidates. [`warm`]: how they outlive the process.
 //! - [`views`]: counters, written behind.
 //! - [`cluster`]: other instances, and what they tell each other.
@@ -17,6 +18,7 @@ pub mod connections;
 pub mod import;
 pub mod layers;
 pub mod metrics;
+pub mod nearest;
 pub mod problem;
 pub mod routes;
 pub mod serve;

@@ -182,9 +182,16 @@ pub fn interrupted() -> io::Result<impl Future<Output = ()> + Send + 'static> {
 /// Makes the table and fills it from the bundled data if it is empty.
 async fn prepare(store: &Store) -> anyhow::Result<()> {
     store.create().await?;
-    if store.count().await? > 0 {
-        return Ok(());
+    if store.count().await? == 0 {
+        import_all(store).await?;
     }
+    if let Err(error) = store.create_places().await {
+        tracing::warn!(%error, "the database takes no index of places: a search for the nearest looks through all airports");
+    }
+    Ok(())
+}
+
+async fn import_all(store: &Store) -> anyhow::Result<()> {
     let airports = import::airports()?;
     let bar = ProgressBar::new(airports.len() as u64).with_message("importing airports");
     bar.set_style(ProgressStyle::with_template("{msg} {bar:40} {pos}/{len}")?);

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures::TryStreamExt;
 use millpond_pool::managers::{SqlxPostgres, SqlxSqlite};
 use millpond_pool::{Guard, Pool, Stats};
 use sqlx::postgres::PgConnectOptions;
@@ -54,12 +53,6 @@ impl Written {
         before.as_ref()
     }
 }
-
-/// A code and its place.
-pub type Place = (String, f64, f64);
-
-/// Rows decoded before requests on the same thread have their turn: decoding all airports takes as long as many hits.
-const ROWS_AT_ONCE: usize = 256;
 
 /// The database.
 #[derive(Clone, Debug)]
@@ -132,6 +125,8 @@ const CREATE: [&str; 2] = [
         search TEXT NOT NULL)",
     "CREATE INDEX IF NOT EXISTS airports_by_country ON airports (country, icao)",
 ];
+
+const CREATE_PLACES: &str = "CREATE INDEX IF NOT EXISTS airports_by_place ON airports (lat, lon)";
 
 const CREATE_VIEWS: &str = "CREATE TABLE IF NOT EXISTS views (
     icao TEXT NOT NULL, process TEXT NOT NULL, views BIGINT NOT NULL, PRIMARY KEY (icao, process))";
@@ -209,6 +204,25 @@ impl Store {
                 for statement in CREATE {
                     sqlx::query(statement).execute(&mut *transaction).await?;
                 }
+                transaction.commit().await?;
+            }
+        })
+    }
+
+    /// Makes the index of places if it is missing, as it is in the databases of older versions.
+    ///
+    /// # Errors
+    /// If the database refuses. Then a box of places is found all the same, but slowly.
+    pub async fn create_places(&self) -> Result<(), Error> {
+        let look = match self {
+            Self::Sqlite(_) => "SELECT 1 FROM sqlite_schema WHERE name = 'airports_by_place'",
+            Self::Postgres(_) => "SELECT 1 WHERE to_regclass('airports_by_place') IS NOT NULL",
+        };
+        on!(self, |connection| {
+            // Looks first: to make an index waits for those who write, also if it is there.
+            if sqlx::query(look).fetch_optional(&mut *connection).await?.is_none() {
+                let mut transaction = connection.begin_with(self.begin()).await?;
+                sqlx::query(CREATE_PLACES).execute(&mut *transaction).await?;
                 transaction.commit().await?;
             }
         })
@@ -314,21 +328,19 @@ impl Store {
         })
     }
 
-    /// The place of every airport.
+    /// The airports in a box around one of them, that one too, in no order; none at all if there is no such airport.
+    ///
+    /// It reaches so many degrees to the north and the south, and so many to the east and the west, also across the 180th meridian.
     ///
     /// # Errors
     /// If the database does not answer.
-    pub async fn places(&self) -> Result<Vec<Place>, Error> {
+    pub async fn around(&self, icao: &str, lat: f64, lon: f64) -> Result<Vec<Airport>, Error> {
+        const STATEMENT: &str = "SELECT near.* FROM airports AS centre JOIN airports AS near
+            ON near.lat BETWEEN centre.lat - $2 AND centre.lat + $2
+            AND (ABS(near.lon - centre.lon) <= $3 OR ABS(near.lon - centre.lon) >= 360 - $3)
+            WHERE centre.icao = $1";
         on!(self, |connection| {
-            let mut rows = sqlx::query_as("SELECT icao, lat, lon FROM airports").fetch(connection);
-            let mut places: Vec<Place> = Vec::new();
-            while let Some(place) = rows.try_next().await? {
-                places.push(place);
-                if places.len().is_multiple_of(ROWS_AT_ONCE) {
-                    tokio::task::yield_now().await;
-                }
-            }
-            places
+            sqlx::query_as(STATEMENT).bind(icao).bind(lat).bind(lon).fetch_all(connection).await?
         })
     }
 

@@ -366,7 +366,7 @@ async fn main() -> anyhow::Result<()> {
     let slowest = past.iter().map(|one| one.recovery).max().unwrap_or_default();
     for serving in &cluster.instances {
         if let Some(serving) = &*serving.lock().await {
-            let tier = serving.stats().await?["cluster"]["tier"].take();
+            let tier: Value = serving.statistic("/cluster/tier").await?;
             println!("an instance since its last start: of the shared tier {}", tier);
         }
     }

@@ -8,6 +8,7 @@ use airports::config::Config;
 use airports::serve::Service;
 use anyhow::Context;
 use clap::Parser as _;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -61,9 +62,11 @@ impl Serving {
         Ok(self.process.kill().await?)
     }
 
-    /// Its statistics.
-    pub(crate) async fn stats(&self) -> anyhow::Result<Value> {
-        Ok(reqwest::get(format!("{}/stats", self.url)).await?.json().await?)
+    /// One of its statistics, by its JSON pointer.
+    pub(crate) async fn statistic<T: DeserializeOwned>(&self, pointer: &str) -> anyhow::Result<T> {
+        let mut all: Value = reqwest::get(format!("{}/stats", self.url)).await?.json().await?;
+        let one = all.pointer_mut(pointer).with_context(|| format!("no statistic {pointer}"))?;
+        Ok(serde_json::from_value(one.take())?)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Reading: one airport, a list, the nearest.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -11,10 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::conditional::respond;
 use super::{App, several};
-use crate::airport::{self, Airport, distance_km};
+use crate::airport::{self, Airport};
 use crate::cached::{Answer, NearestKey};
+use crate::nearest;
 use crate::problem::Problem;
-use crate::store::{Filter, Place, Store};
+use crate::store::Filter;
 
 const DEFAULT_LIMIT: i64 = 20;
 const MOST_LIMIT: i64 = 100;
@@ -147,19 +147,6 @@ pub(super) struct NearestQuery {
     n: Option<usize>,
 }
 
-#[derive(Serialize)]
-struct Nearest {
-    distance_km: f64,
-    #[serde(flatten)]
-    airport: Airport,
-}
-
-#[derive(Serialize)]
-struct NearestList {
-    from: String,
-    nearest: Vec<Nearest>,
-}
-
 pub(super) async fn nearest(
     State(app): State<Arc<App>>,
     path: PathOf,
@@ -173,44 +160,8 @@ pub(super) async fn nearest(
     }
     let load = {
         let (store, icao) = (app.store.clone(), icao.clone());
-        async move { search(&store, &icao, n).await }
+        async move { nearest::search(&store, &icao, n).await }
     };
     let known = app.caches.nearest(NearestKey { icao: icao.clone(), n }, load).await?;
     respond(known.ok_or_else(|| not_found(&icao))?, &headers, app.max_age)
-}
-
-/// The dear part: the distance to every airport.
-async fn search(store: &Store, icao: &str, n: usize) -> Result<Option<Answer>, Problem> {
-    let places = store.places().await?;
-    let from = icao.to_owned();
-    // Milliseconds of arithmetic: not on a thread that serves requests.
-    let ranked = tokio::task::spawn_blocking(move || rank(places, &from, n)).await;
-    let Some(ranked) = ranked.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic())) else {
-        return Ok(None);
-    };
-    let mut nearest = Vec::with_capacity(ranked.len());
-    let codes: Vec<String> = ranked.iter().map(|(_, icao)| icao.clone()).collect();
-    let mut found: HashMap<String, Airport> =
-        store.several(&codes).await?.into_iter().map(|airport| (airport.icao.clone(), airport)).collect();
-    for (distance, icao) in ranked {
-        if let Some(airport) = found.remove(&icao) {
-            nearest.push(Nearest { distance_km: (distance * 10.0).round() / 10.0, airport });
-        }
-    }
-    Answer::new(&NearestList { from: icao.to_owned(), nearest }).map(Some)
-}
-
-/// The `n` places nearest to one of them, with their distances; none if that is not among them.
-fn rank(mut places: Vec<Place>, icao: &str, n: usize) -> Option<Vec<(f64, String)>> {
-    let centre = places.iter().find(|place| place.0 == icao).map(|place| (place.1, place.2))?;
-    places.retain(|place| place.0 != icao);
-    let mut ranked: Vec<(f64, String)> =
-        places.into_iter().map(|(icao, lat, lon)| (distance_km(centre, (lat, lon)), icao)).collect();
-    let n = n.min(ranked.len());
-    if n < ranked.len() {
-        ranked.select_nth_unstable_by(n, |a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
-        ranked.truncate(n);
-    }
-    ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
-    Some(ranked)
 }

@@ -193,6 +193,6 @@ async fn the_cache_serves_and_coalesces() {
     let answers = futures::future::join_all(cold).await;
     assert!(answers.iter().all(|answer| answer.status() == 200));
     let after = service.json("/stats").await["pool"]["acquired"].as_u64().unwrap();
-    assert_eq!(after - before, 2, "one search: the places, and the two airports together");
+    assert_eq!(after - before, 1, "one search, which is one statement");
     service.stop().await;
 }

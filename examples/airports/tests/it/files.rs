@@ -81,6 +81,7 @@ async fn a_read_only_database_is_served() {
     start(&["--database", &url(folder.path())]).await.stop().await;
     let service = start(&["--database", &format!("{}?mode=ro", url(folder.path()))]).await;
     assert_eq!(service.get("/airports/KJFK").await.status(), 200);
+    assert_eq!(service.get("/airports/KJFK/nearest").await.status(), 200);
     let body = json!({ "name": "No", "country": "IS", "lat": 64.0, "lon": -21.0 });
     assert_eq!(service.put("/airports/BI00", &body).await.status(), 503);
     assert_eq!(service.delete("/airports/KJFK").await.status(), 503);

@@ -7,6 +7,7 @@ mod faults;
 mod files;
 mod limits;
 mod long_outage;
+mod nearest;
 mod paging;
 mod support;
 mod views;
