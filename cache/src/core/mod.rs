@@ -123,9 +123,12 @@ impl KeyHash {
 }
 
 impl<K, V, S> Core<K, V, S> {
-    /// By a `Hasher`, not by `hash_one`: that may go by the type (ahash's does on a nightly compiler), and then an `Equivalent` of
-    /// another type than the key's hashes otherwise and finds nothing.
+    /// What is equal hashes alike, whatever its type.
     #[inline]
+    #[expect(
+        clippy::manual_hash_one,
+        reason = "`hash_one` may go by the type, as ahash's on nightly: an `Equivalent` of another type than the key's finds nothing"
+    )]
     pub(crate) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> KeyHash
     where
         S: BuildHasher,
