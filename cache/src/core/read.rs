@@ -31,12 +31,12 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         if found.node().header.mark().is_settled() {
             return Some(&found.node().value);
         }
-        // Read again, so that the compiler does not merge the questions and ask the rare ones first.
-        let mark = found.node().header.mark();
-        if mark.is_counted() {
+        // Read again for each question, so that the compiler does not merge them and ask the rare ones first.
+        if found.node().header.mark().is_counted() {
             self.count_hit(pin);
             return Some(&found.node().value);
         }
+        let mark = found.node().header.mark();
         if mark.is_ending() && Self::lives_on(pin, shard, found) {
             return Some(&found.node().value);
         }
