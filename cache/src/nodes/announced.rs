@@ -1,6 +1,7 @@
 //! A store whose writes are announced.
 
 use std::fmt;
+use std::sync::{Arc, Once};
 
 use serde::Serialize;
 
@@ -10,14 +11,16 @@ use crate::backing::{Lasting, Store, StoreError, Write, Written};
 
 /// A store whose writes are told to other nodes; from [`Invalidations::announce`].
 pub struct Announced<St, B> {
-    store: St,
+    store: Arc<St>,
     changes: Invalidations<B>,
+    /// Whether what tells them asks the store, too: it may never be attached to.
+    is_asked: Once,
 }
 
 impl<B: Bus> Invalidations<B> {
     /// A store whose writes are announced. Put it right behind the cache, before any shared tier.
     pub fn announce<St>(&self, store: St) -> Announced<St, B> {
-        Announced { store, changes: self.clone() }
+        Announced { store: Arc::new(store), changes: self.clone(), is_asked: Once::new() }
     }
 }
 
@@ -55,8 +58,8 @@ fn own<E>(error: StoreError<E>) -> StoreError<AnnounceError<E>> {
 
 impl<K, V, St, B> Store<K, V> for Announced<St, B>
 where
-    K: Serialize + Send + Sync,
-    V: Send + Sync,
+    K: Serialize + Send + Sync + 'static,
+    V: Send + Sync + 'static,
     St: Store<K, V>,
     B: Bus,
 {
@@ -75,6 +78,8 @@ where
     }
 
     async fn write(&self, batch: &[Write<K, V>]) -> Result<Written<Self::Error>, StoreError<Self::Error>> {
+        self.is_asked
+            .call_once(|| self.changes.ask(Arc::downgrade(&self.store), <St as Store<K, V>>::is_settled));
         let keys: Vec<&K> = batch.iter().map(Write::key).collect();
         let written = self.changes.writing(&keys, self.store.write(batch)).await;
         let written =

@@ -12,8 +12,8 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -26,7 +26,7 @@ use super::coherence::{Coherence, CoherenceStats, WhenCut, count};
 use super::forget::{Forget, WeakCache, WeakStoreCache};
 use super::listen::Listener;
 use super::message::{Keys, What};
-use super::speaker::{Settled, Speaker};
+use super::speaker::Speaker;
 use crate::backing::{Store, StoreCache};
 use crate::cache::Cache;
 
@@ -122,13 +122,7 @@ impl<B: Bus> Invalidations<B> {
         K: DeserializeOwned + 'static,
     {
         let target = Arc::new(target);
-        let weak = Arc::downgrade(&target);
-        let settled: Settled = Arc::new(move || weak.upgrade().map(|target| target.is_settled()));
-        let ended = |settled: &Settled| settled().is_none();
-        let mut all = self.inner.speaker.settled.lock();
-        all.retain(|settled| !ended(settled));
-        all.push(settled);
-        drop(all);
+        self.ask(Arc::downgrade(&target), |target| Forget::<K>::is_settled(target));
         let listener = Listener::new(Arc::clone(&self.inner.speaker), target);
         let task = tokio::spawn(listener.run()).abort_handle();
         let mut tasks = self.inner.tasks.lock();
@@ -168,6 +162,15 @@ impl<B: Bus> Invalidations<B> {
         loss.counts = !speaker.say(What::End { write: number, keys, owed }).await;
         drop(loss);
         Ok(written)
+    }
+
+    /// Has the other nodes told when a shared cache behind this does not know of all writes.
+    pub(super) fn ask<T: Send + Sync + 'static>(
+        &self,
+        target: Weak<T>,
+        is_settled: impl Fn(&T) -> bool + Send + Sync + 'static,
+    ) {
+        self.inner.speaker.ask(target, is_settled);
     }
 
     /// Figures since it was made.

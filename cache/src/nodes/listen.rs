@@ -5,7 +5,7 @@
 //! connect everything is forgotten, because what was sent before has not been heard; and once more when the writes that had begun by
 //! then must have ended.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -42,6 +42,8 @@ pub(crate) struct Listener<B, K, F> {
     open: HashMap<(u64, u64), Open>,
     /// How many messages each node has lost.
     losses: HashMap<u64, u64>,
+    /// Nodes of which it is known, since the connection was made, whether they owed a shared cache something before.
+    known: HashSet<u64>,
     keys: PhantomData<fn() -> K>,
 }
 
@@ -74,6 +76,7 @@ where
             pings: BTreeMap::new(),
             open: HashMap::new(),
             losses: HashMap::new(),
+            known: HashSet::new(),
             keys: PhantomData,
         }
     }
@@ -131,6 +134,7 @@ where
         self.confirmed = now;
         // Writes whose beginning was not heard, and whose end never comes: by then they are over.
         self.open.clear();
+        self.known.clear();
         let until = now + speaker.settings.write_lease;
         self.open.insert((speaker.node, u64::MAX), Open { keys: Keys::ALL, until });
         let interval = speaker.settings.max_staleness / PINGS;
@@ -146,8 +150,10 @@ where
                 let number = speaker.numbers.fetch_add(1, Ordering::Relaxed);
                 self.pings.insert(number, Ping { sent: now, is_taken: false, is_heard: false });
                 let speaker = Arc::clone(&speaker);
-                pinging =
-                    Some(Box::pin(async move { speaker.say(What::Ping { number }).await.then_some(number) }));
+                pinging = Some(Box::pin(async move {
+                    let ping = What::Ping { number, owed: !speaker.is_settled() };
+                    speaker.say(ping).await.then_some(number)
+                }));
                 next_ping = now + interval;
             }
             let mut wake = self.next_time();
@@ -181,7 +187,7 @@ where
             return self.forget_all();
         };
         if message.node == self.speaker.node {
-            if let What::Ping { number } = message.what {
+            if let What::Ping { number, .. } = message.what {
                 self.came(number, |ping| ping.is_heard = true);
             }
             return;
@@ -196,6 +202,9 @@ where
             self.forget_all();
         }
         let node = message.node;
+        if let What::End { owed, .. } | What::Ping { owed, .. } = message.what {
+            self.meet(node, owed);
+        }
         match message.what {
             What::Begin { write, keys, millis } => {
                 let until = Instant::now() + Duration::from_millis(millis);
@@ -209,6 +218,17 @@ where
                 self.forget(&keys);
             }
             What::Ping { .. } => {}
+        }
+    }
+
+    /// Of a node that is heard for the first time since the connection was made: it may have said before what it owes.
+    fn meet(&mut self, node: u64, owed: bool) {
+        if self.known.len() >= MOST_NODES {
+            self.known.clear();
+        }
+        if self.known.insert(node) && owed {
+            self.doubt(&Keys::ALL);
+            self.forget_all();
         }
     }
 

@@ -25,8 +25,12 @@ pub(crate) enum What {
         #[serde(default)]
         owed: bool,
     },
-    /// For the sender alone: it hears the bus.
-    Ping { number: u64 },
+    /// For the sender: it hears the bus. For who has not heard it before: whether anything is `owed`.
+    Ping {
+        number: u64,
+        #[serde(default)]
+        owed: bool,
+    },
 }
 
 /// Keys, or all there are.

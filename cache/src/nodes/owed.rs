@@ -86,6 +86,11 @@ impl Owed {
         self.any.store(!list.names.is_empty() || list.all.is_some(), Ordering::Release);
     }
 
+    /// Who attends ends before its time: the next who adds has to.
+    pub(crate) fn leave(&self) {
+        self.list.lock().is_attended = false;
+    }
+
     /// True if there is nothing left; then nobody attends any more.
     pub(crate) fn is_settled(&self) -> bool {
         let mut list = self.list.lock();

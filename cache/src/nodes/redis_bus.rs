@@ -34,6 +34,8 @@ pub struct RedisBus {
     client: Client,
     channel: String,
     connection: Mutex<Option<Sender>>,
+    /// What the server told when it was heard last, since when nothing must have been missed.
+    heard: Mutex<Option<Replication>>,
     /// Changes when the server is found to be a primary no more.
     demoted: watch::Sender<()>,
 }
@@ -58,6 +60,7 @@ impl RedisBus {
             client,
             channel: channel.into(),
             connection: Mutex::new(None),
+            heard: Mutex::new(None),
             demoted: watch::Sender::new(()),
         })
     }
@@ -84,11 +87,13 @@ impl Bus for RedisBus {
             .set_response_timeout(None);
         let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
         let mut connection = connecting.await.map_err(BusError::new)?;
-        let demoted = self.demoted.subscribe();
         connection.subscribe(&self.channel).await.map_err(BusError::new)?;
         // Asked afterwards: from here on it is asked with each message.
         let then = Replication::of(&mut connection).await;
         then.is_primary().map_err(BusError::new)?;
+        self.compare(&then);
+        *self.heard.lock() = Some(then.clone());
+        let demoted = self.demoted.subscribe();
         *self.connection.lock() = Some(Sender { connection: connection.clone(), then });
         Ok(RedisSubscription { pushed, demoted, _connection: connection })
     }
@@ -114,6 +119,14 @@ impl Bus for RedisBus {
 }
 
 impl RedisBus {
+    /// On a new connection: whoever hears on an older one may have missed something.
+    fn compare(&self, now: &Replication) {
+        let missed = self.heard.lock().as_ref().is_some_and(|then| now.is_primary_since(then).is_err());
+        if missed {
+            self.demoted.send_replace(());
+        }
+    }
+
     /// The connection that hears, or one only to send.
     async fn sender(&self) -> Result<Sender, RedisError> {
         if let Some(sender) = &*self.connection.lock() {
@@ -122,6 +135,7 @@ impl RedisBus {
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         let then = Replication::of(&mut connection).await;
+        self.compare(&then);
         then.is_primary()?;
         Ok(self.connection.lock().get_or_insert(Sender { connection, then }).clone())
     }

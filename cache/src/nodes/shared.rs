@@ -1,6 +1,6 @@
 //! A tier without types: names, bytes, leases, writers, and what is owed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use redis::FromRedisValue;
@@ -211,16 +211,16 @@ impl Shared {
         }
     }
 
-    fn attend(self: &Arc<Self>, list: impl Fn(&Self) -> &Owed + Send + 'static) {
-        let weak = Arc::downgrade(self);
+    fn attend(self: &Arc<Self>, list: fn(&Self) -> &Owed) {
+        let attends = Attends { shared: Arc::downgrade(self), list };
         let pause = self.settings.cool_down.max(Duration::from_millis(10));
         let attending = async move {
             loop {
                 tokio::time::sleep(pause).await;
                 // Ends with the tier.
-                let Some(shared) = weak.upgrade() else { return };
+                let Some(shared) = attends.shared.upgrade() else { return };
                 shared.settle().await;
-                if list(&shared).is_settled() {
+                if (attends.list)(&shared).is_settled() {
                     return;
                 }
             }
@@ -243,6 +243,20 @@ impl Shared {
     }
 }
 
+/// Who tells Redis what is on a list, until nothing is. Its runtime may end before.
+struct Attends {
+    shared: Weak<Shared>,
+    list: fn(&Shared) -> &Owed,
+}
+
+impl Drop for Attends {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            (self.list)(&shared).leave();
+        }
+    }
+}
+
 fn borrowed(names: &[Vec<u8>]) -> Vec<&[u8]> {
     names.iter().map(Vec::as_slice).collect()
 }
@@ -259,5 +273,27 @@ impl Drop for Writing<'_> {
         if self.owes {
             self.shared.owe(std::mem::take(&mut self.names));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_owed_is_attended_to_again_when_a_runtime_has_ended() {
+        let client = redis::Client::open("redis://127.0.0.1:1/").unwrap();
+        let shared = Shared::new(Tier::new(client, "owed"), 0);
+        let attended = |n: u8| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                shared.owe(vec![vec![n]]);
+                shared.doubt(Some(vec![vec![n]]));
+            });
+            runtime.metrics().num_alive_tasks()
+        };
+        shared.owe(vec![vec![0]]);
+        shared.doubt(None);
+        assert_eq!((attended(1), attended(2)), (2, 2));
     }
 }

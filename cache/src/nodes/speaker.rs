@@ -1,7 +1,8 @@
 //! What a node says on the bus.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -24,8 +25,8 @@ pub(crate) struct Speaker<B> {
     pub(crate) numbers: AtomicU64,
     /// What the bus failed with last.
     pub(crate) failure: Mutex<Option<Arc<str>>>,
-    /// For each that is attached: whether the shared cache behind it knows of all writes.
-    pub(crate) settled: Mutex<Vec<Settled>>,
+    /// What may have a shared cache behind it.
+    asked: Mutex<Vec<Asked>>,
     /// Somebody waits until they are settled.
     waits: AtomicBool,
 }
@@ -33,8 +34,12 @@ pub(crate) struct Speaker<B> {
 /// Between two looks whether a shared cache has been told, at most.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// `None`: it has ended.
-pub(crate) type Settled = Arc<dyn Fn() -> Option<bool> + Send + Sync>;
+/// A target or a store, which may end, and how it is asked whether a shared cache behind it knows of all writes.
+#[derive(Clone)]
+struct Asked {
+    is_settled: Arc<dyn Fn() -> bool + Send + Sync>,
+    is_gone: Arc<dyn Fn() -> bool + Send + Sync>,
+}
 
 impl<B: Bus> Speaker<B> {
     pub(crate) fn new(bus: B, settings: Coherence) -> Self {
@@ -46,7 +51,7 @@ impl<B: Bus> Speaker<B> {
             losses: AtomicU64::new(0),
             numbers: AtomicU64::new(0),
             failure: Mutex::default(),
-            settled: Mutex::default(),
+            asked: Mutex::default(),
             waits: AtomicBool::new(false),
         }
     }
@@ -69,10 +74,26 @@ impl<B: Bus> Speaker<B> {
         false
     }
 
-    /// Whether shared caches have been told of all that this node wrote.
+    /// From now on this is asked, too, until it ends.
+    pub(crate) fn ask<T: Send + Sync + 'static>(
+        &self,
+        target: Weak<T>,
+        is_settled: impl Fn(&T) -> bool + Send + Sync + 'static,
+    ) {
+        let same = target.clone();
+        let asked = Asked {
+            is_settled: Arc::new(move || same.upgrade().is_none_or(|target| is_settled(&target))),
+            is_gone: Arc::new(move || target.strong_count() == 0),
+        };
+        let mut all = self.asked.lock();
+        all.retain(|asked| !(asked.is_gone)());
+        all.push(asked);
+    }
+
+    /// Whether shared caches have been told of all that this node wrote. One that panics when it is asked does not know.
     pub(crate) fn is_settled(&self) -> bool {
-        let asked = self.settled.lock().clone();
-        asked.iter().all(|settled| settled().unwrap_or(true))
+        let all = self.asked.lock().clone();
+        all.iter().all(|asked| catch_unwind(AssertUnwindSafe(|| (asked.is_settled)())).unwrap_or(false))
     }
 
     /// An end of a write that the others may not hear: they forget everything. If they would then read something older from a shared
@@ -85,14 +106,21 @@ impl<B: Bus> Speaker<B> {
         if self.is_settled() || self.waits.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (weak, pause) = (Arc::downgrade(self), (self.settings.max_staleness / 10).min(LONGEST_PAUSE));
+        let mut waits = Waits { speaker: Arc::downgrade(self), is_over: false };
+        let pause = (self.settings.max_staleness / 10).min(LONGEST_PAUSE);
         let waiting = async move {
             loop {
                 sleep(pause).await;
-                let Some(speaker) = weak.upgrade() else { return };
-                if speaker.is_settled() {
-                    speaker.waits.store(false, Ordering::Release);
-                    speaker.losses.fetch_add(1, Ordering::AcqRel);
+                let Some(speaker) = waits.speaker.upgrade() else { return };
+                if !speaker.is_settled() {
+                    continue;
+                }
+                // Who loses something from here on waits for himself.
+                speaker.waits.swap(false, Ordering::AcqRel);
+                speaker.losses.fetch_add(1, Ordering::AcqRel);
+                // Who did before, and after the look, does not.
+                if speaker.is_settled() || speaker.waits.swap(true, Ordering::AcqRel) {
+                    waits.leave();
                     return;
                 }
             }
@@ -107,5 +135,118 @@ impl<B: Bus> Speaker<B> {
     pub(crate) fn failed(&self, error: Option<&BusError>, limit: Duration) {
         let text = error.map_or_else(|| format!("no answer within {limit:?}"), ToString::to_string);
         *self.failure.lock() = Some(text.into());
+    }
+}
+
+/// Who waits until all is settled. Dropped before its time, because its runtime ends, it leaves that to the next loss.
+struct Waits<B> {
+    speaker: Weak<Speaker<B>>,
+    /// Somebody else may wait already.
+    is_over: bool,
+}
+
+impl<B> Waits<B> {
+    fn leave(&mut self) {
+        self.is_over = true;
+    }
+}
+
+impl<B> Drop for Waits<B> {
+    fn drop(&mut self) {
+        if let (Some(speaker), false) = (self.speaker.upgrade(), self.is_over) {
+            speaker.waits.store(false, Ordering::Release);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::nodes::bus::Subscription;
+    use crate::nodes::{CutOff, Invalidations};
+
+    /// Takes nothing.
+    struct Mute;
+
+    struct Silent;
+
+    impl Bus for Mute {
+        type Subscription = Silent;
+
+        async fn subscribe(&self) -> Result<Silent, BusError> {
+            Err(BusError::new("mute"))
+        }
+
+        async fn publish(&self, _: String) -> Result<(), BusError> {
+            Err(BusError::new("mute"))
+        }
+    }
+
+    impl Subscription for Silent {
+        async fn next(&mut self) -> Result<String, BusError> {
+            std::future::pending().await
+        }
+    }
+
+    fn speaker() -> Arc<Speaker<Mute>> {
+        Arc::new(Speaker::new(Mute, Coherence::new().max_staleness(Duration::from_millis(10))))
+    }
+
+    async fn poll_until(so: impl Fn() -> bool) {
+        let began = std::time::Instant::now();
+        while !so() {
+            assert!(began.elapsed() < Duration::from_secs(20));
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[test]
+    fn who_waits_is_followed_by_another_when_the_runtime_ends() {
+        let speaker = speaker();
+        let settled = Arc::new(AtomicBool::new(false));
+        speaker.ask(Arc::downgrade(&settled), |settled| settled.load(Ordering::SeqCst));
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        // Nobody to wait; then one that ends with its runtime.
+        speaker.lose();
+        runtime().block_on(async { speaker.lose() });
+        runtime().block_on(async {
+            speaker.lose();
+            settled.store(true, Ordering::SeqCst);
+            poll_until(|| speaker.losses.load(Ordering::SeqCst) == 4).await;
+        });
+    }
+
+    /// Settled when it is looked at first, and no more right afterwards.
+    #[tokio::test]
+    async fn what_is_lost_while_one_is_told_is_told_too() {
+        let speaker = speaker();
+        let looks = Arc::new(AtomicUsize::new(0));
+        let weak = Arc::downgrade(&speaker);
+        // The second look is that of who waits: meanwhile something else is lost.
+        speaker.ask(Arc::downgrade(&looks), move |looks| match looks.fetch_add(1, Ordering::SeqCst) {
+            0 => false,
+            1 => {
+                weak.upgrade().unwrap().lose();
+                true
+            }
+            2..20 => false,
+            _ => true,
+        });
+        speaker.lose();
+        // Two losses, and each once more.
+        poll_until(|| speaker.losses.load(Ordering::SeqCst) == 4).await;
+        assert!(looks.load(Ordering::SeqCst) >= 20, "not before it is settled");
+    }
+
+    /// A panic while another one is under way would end the process.
+    #[tokio::test]
+    async fn one_that_panics_when_it_is_asked_does_no_harm() {
+        let changes = Invalidations::new(Mute, Coherence::new());
+        let target = Arc::new(());
+        changes.ask(Arc::downgrade(&target), |()| panic!("asked"));
+        let told: Result<u32, CutOff> = changes.writing(&[1], async { 7 }).await;
+        assert_eq!(told, Ok(7));
     }
 }

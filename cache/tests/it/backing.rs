@@ -1,6 +1,7 @@
 //! A store that does as it is told, and the tests of caches before it.
 
 mod behind;
+mod ends;
 mod many;
 mod read;
 mod storm;

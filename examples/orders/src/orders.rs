@@ -167,7 +167,7 @@ impl Orders {
     /// [`NotRecorded`] says whether it may be written all the same.
     pub async fn record(&self, id: String, order: Order) -> Result<(), NotRecorded> {
         let user = order.user_id.clone();
-        self.waiting.add(&user, &id);
+        let is_first = self.waiting.add(&user, &id);
         let failed = match self.cache.put(id.clone(), order).await {
             Ok(()) => return Ok(()),
             Err(StoreCacheError::Journal(error)) => {
@@ -177,7 +177,7 @@ impl Orders {
             }
             Err(error) => NotRecorded { is_queued: false, refusal: error.into() },
         };
-        if !failed.is_queued {
+        if is_first && !failed.is_queued {
             self.waiting.remove(&user, &id);
         }
         Err(failed)

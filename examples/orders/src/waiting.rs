@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 pub(crate) struct Waiting(Mutex<HashMap<String, HashSet<String>>>);
 
 impl Waiting {
-    /// Before the order is taken in.
-    pub(crate) fn add(&self, user: &str, id: &str) {
-        self.0.lock().entry(user.to_owned()).or_default().insert(id.to_owned());
+    /// Before the order is taken in. False if it waits already, because an earlier call brought it.
+    pub(crate) fn add(&self, user: &str, id: &str) -> bool {
+        self.0.lock().entry(user.to_owned()).or_default().insert(id.to_owned())
     }
 
     /// When the table has it, or never will.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use millpond_cache::Cache;
 use millpond_cache::backing::{StoreCache, StoreCacheError};
 use millpond_cache::nodes::{
-    AnnounceError, Announced, Bus, Coherence, Forget, Invalidations, PostgresBus, RedisBus, WhenCut,
+    AnnounceError, Announced, Bus, Coherence, Forget, Invalidations, PostgresBus, RedisBus, Subscription,
+    WhenCut,
 };
 use parking_lot::Mutex;
 use redis::AsyncCommands;
@@ -425,4 +426,29 @@ async fn a_server_that_was_a_replica_for_a_moment_is_a_cut() {
     connected(&b).await;
     let stats = b.store().changes().stats();
     assert_eq!((stats.cuts(), stats.connects(), stats.send_failures()), (1, 2, 1));
+}
+
+/// Somebody gave up a message, so there is another connection to send on, and that one knows the server as it is now only.
+#[tokio::test]
+async fn a_server_that_was_a_replica_between_two_connections_is_a_cut() {
+    let Some(redis) = require(Redis::start()) else { return };
+    let bus = over_redis(&redis.url());
+    let mut hears = bus.subscribe().await.unwrap();
+    tokio::select! {
+        biased;
+        _ = bus.publish("given up".to_owned()) => unreachable!("it needs an answer"),
+        () = std::future::ready(()) => {}
+    }
+    let mut both = redis::pipe();
+    both.cmd("REPLICAOF").arg("127.0.0.1").arg(1).ignore().cmd("REPLICAOF").arg("NO").arg("ONE").ignore();
+    let () = both.atomic().query_async(&mut raw(&redis).await).await.unwrap();
+    bus.publish("late".to_owned()).await.unwrap();
+    let end = async { while hears.next().await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(20), end)
+        .await
+        .expect("it is told that it may have missed something");
+    // Who hears from now on has missed nothing.
+    let mut hears = bus.subscribe().await.unwrap();
+    bus.publish("then".to_owned()).await.unwrap();
+    assert_eq!(hears.next().await.unwrap(), "then");
 }
