@@ -157,6 +157,11 @@ where
                 next_ping = now + interval;
             }
             let mut wake = self.next_time();
+            if now >= wake + interval {
+                // What is said never ends, so what is due can't wait for that.
+                self.on_time();
+                wake = self.next_time();
+            }
             if pinging.is_none() {
                 wake = wake.min(next_ping);
             }
