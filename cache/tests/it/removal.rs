@@ -23,7 +23,8 @@ fn removes_what_is_picked_and_tells_why() {
         .eviction_listener(move |&key, _: &u64, cause| log.lock().push((key, cause)))
         .build()
         .unwrap();
-    cache.extend((0..1_000).map(|key| (key, key)));
+    let keys = scaled(1_000, 100);
+    cache.extend((0..keys).map(|key| (key, key)));
     cache.insert_with_ttl(5_000, 0, Duration::from_secs(1));
     clock.advance(Duration::from_secs(1));
     let mut asked = 0;
@@ -32,10 +33,10 @@ fn removes_what_is_picked_and_tells_why() {
         asked += 1;
         key % 4 != 0
     });
-    assert_eq!((asked, removed), (1_000, 750));
-    assert!((0..1_000).all(|key| cache.contains_key(&key) == (key % 4 == 0)));
+    assert_eq!((asked, removed), (keys, keys / 4 * 3));
+    assert!((0..keys).all(|key| cache.contains_key(&key) == (key % 4 == 0)));
     let explicit = told.lock().iter().filter(|(_, cause)| *cause == RemovalCause::Explicit).count();
-    assert_eq!(explicit, 750);
+    assert_eq!(explicit as u64, keys / 4 * 3);
     cache.retain(|&key, _| key == 8);
     assert_eq!(cache.iter().collect::<Vec<_>>(), [(8, 8)]);
     assert_eq!(cache.remove_entry(&8), Some((8, 8)));
@@ -46,7 +47,8 @@ fn removes_what_is_picked_and_tells_why() {
 #[test]
 fn b04_what_is_written_after_it_was_asked_about_stays() {
     let cache: Numbers = Cache::builder().shards(1).build().unwrap();
-    cache.extend((0..100).map(|key| (key, 0)));
+    let keys = scaled(100, 20);
+    cache.extend((0..keys).map(|key| (key, 0)));
     // The predicate may use the cache: it replaces, removes, and removes and inserts again.
     let removed = cache.invalidate_if(|&key, &value| {
         match key % 4 {
@@ -61,8 +63,8 @@ fn b04_what_is_written_after_it_was_asked_about_stays() {
         }
         value == 0
     });
-    assert_eq!(removed, 25);
-    for key in 0..100 {
+    assert_eq!(removed, keys / 4);
+    for key in 0..keys {
         assert_eq!(cache.get(&key), [Some(1), None, Some(2), None][key as usize % 4], "{key}");
     }
     cache.check_invariants();
