@@ -253,6 +253,12 @@ impl Store {
     pub async fn fill(&self, airports: &[Airport], progress: impl Fn(u64)) -> Result<(), Error> {
         on!(self, |connection| {
             let mut transaction = connection.begin_with(self.begin()).await?;
+            // Another instance may have filled it while this one waited for its turn.
+            let held: i64 =
+                sqlx::query_scalar("SELECT COUNT(*) FROM airports").fetch_one(&mut *transaction).await?;
+            if usize::try_from(held).is_ok_and(|held| held >= airports.len()) {
+                return Ok(());
+            }
             for batch in airports.chunks(BATCH) {
                 let mut query = QueryBuilder::new(INSERT);
                 query.push_values(batch, |mut row, airport| {
