@@ -251,7 +251,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
     /// Has a thread keep the system's time, so that a hit on an entry that ends loads one word and does not ask the clock. Default:
     /// off.
     ///
-    /// A hit that looks at the time then costs about a quarter more than one that does not, in place of about twice as much
+    /// A hit that looks at the time then costs about three tenths more than one that does not, in place of about twice as much
     /// (docs/design.md). One thread serves all caches of the process; it wakes once in a millisecond, starts with the first
     /// such cache and ends with the last. The price: a hit may return a value a millisecond or two after its end; and where
     /// the system does not let the thread run, as in a process that was stopped and goes on or was forked, up to 255 lookups

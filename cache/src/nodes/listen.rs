@@ -157,7 +157,7 @@ where
                 next_ping = now + interval;
             }
             let mut wake = self.next_time();
-            if now >= wake + interval {
+            if now >= wake + interval.min(LONGEST_PAUSE) {
                 // What is said never ends, so what is due can't wait for that.
                 self.on_time();
                 wake = self.next_time();

@@ -115,7 +115,8 @@ impl<B: Bus> Speaker<B> {
                 if !speaker.is_settled() {
                     continue;
                 }
-                // Who loses something from here on waits for himself.
+                // Who loses something from here on waits for himself. No mere store: the look below must see what those owe who
+                // found somebody waiting.
                 speaker.waits.swap(false, Ordering::AcqRel);
                 speaker.losses.fetch_add(1, Ordering::AcqRel);
                 // Who did before, and after the look, does not.

@@ -195,9 +195,11 @@ async fn import_all(store: &Store) -> anyhow::Result<()> {
     let airports = import::airports()?;
     let bar = ProgressBar::new(airports.len() as u64).with_message("importing airports");
     bar.set_style(ProgressStyle::with_template("{msg} {bar:40} {pos}/{len}")?);
-    store.fill(&airports, |rows| bar.inc(rows)).await?;
+    let is_mine = store.fill(&airports, |rows| bar.inc(rows)).await?;
     bar.finish_and_clear();
-    tracing::info!(airports = airports.len(), "imported");
+    if is_mine {
+        tracing::info!(airports = airports.len(), "imported");
+    }
     Ok(())
 }
 

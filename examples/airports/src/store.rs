@@ -246,18 +246,18 @@ impl Store {
             .await?)
     }
 
-    /// Inserts all of `airports` or none; those that exist stay as they are. Calls `progress` with each batch's size.
+    /// Inserts all of `airports` or none; those that exist stay as they are. Calls `progress` with each batch's size. False if another
+    /// instance has done so meanwhile, and nothing was left to do.
     ///
     /// # Errors
     /// If the database refuses.
-    pub async fn fill(&self, airports: &[Airport], progress: impl Fn(u64)) -> Result<(), Error> {
+    pub async fn fill(&self, airports: &[Airport], progress: impl Fn(u64)) -> Result<bool, Error> {
         on!(self, |connection| {
             let mut transaction = connection.begin_with(self.begin()).await?;
-            // Another instance may have filled it while this one waited for its turn.
             let held: i64 =
                 sqlx::query_scalar("SELECT COUNT(*) FROM airports").fetch_one(&mut *transaction).await?;
             if usize::try_from(held).is_ok_and(|held| held >= airports.len()) {
-                return Ok(());
+                return Ok(false);
             }
             for batch in airports.chunks(BATCH) {
                 let mut query = QueryBuilder::new(INSERT);
@@ -272,6 +272,7 @@ impl Store {
                 progress(batch.len() as u64);
             }
             transaction.commit().await?;
+            true
         })
     }
 

@@ -8,7 +8,7 @@ use orders::proto::{GetFiguresRequest, GetOrderRequest, GetUserRequest};
 use orders::stock::{Reservation, Reserved, Stock};
 use tonic::Code::{Aborted, AlreadyExists, FailedPrecondition};
 
-use crate::support::{Client, Place, books, left, list, order, place, stock, user};
+use crate::support::{Client, Place, Running, books, left, list, order, place, stock, user};
 
 const ARTICLES: [&str; 3] = ["tea", "coffee", "cocoa"];
 
@@ -120,16 +120,22 @@ async fn orders_are_written_in_few_transactions() {
     service.stop().await;
 }
 
+/// A service whose queue waits for an hour, with two users and some tea.
+async fn patient(there: &Place) -> Running {
+    let service = there.start("a", &["--max-delay", "1h"]).await;
+    for name in ["ann", "bob"] {
+        user(&service.client, name).await;
+    }
+    stock(&service.client, "tea", 10).await;
+    service
+}
+
 /// A list writes the queue only for those who have orders in it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_list_is_right_and_writes_only_what_it_needs() {
     for there in Place::all() {
-        let service = there.start("a", &["--max-delay", "1h"]).await;
+        let service = patient(&there).await;
         let client = &service.client;
-        for name in ["ann", "bob"] {
-            user(client, name).await;
-        }
-        stock(client, "tea", 10).await;
         let queue = async || {
             let figures = client.clone().get_figures(GetFiguresRequest {}).await.unwrap().into_inner();
             (figures.orders_waiting, figures.order_batches)
@@ -148,12 +154,8 @@ async fn a_list_is_right_and_writes_only_what_it_needs() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_order_again_is_one_order() {
     for there in Place::all() {
-        let service = there.start("a", &["--max-delay", "1h"]).await;
+        let service = patient(&there).await;
         let client = &service.client;
-        for name in ["ann", "bob"] {
-            user(client, name).await;
-        }
-        stock(client, "tea", 10).await;
         let first = place(client, order("o1", "ann", "tea", 2)).await.unwrap();
         // It waits in the queue, then it is in the table; then another process has it in neither queue nor cache.
         for round in 0..2 {
