@@ -2,8 +2,8 @@
 //!
 //! One thread for all caches of the process: it starts with the first that wants it and ends with the last. The word is never ahead
 //! of the system's clock. It falls behind by a period, and further where the system does not let the thread run: under load, in a
-//! stopped process that goes on, after a fork, which copies no thread. So each reader looks at the clock itself in one of
-//! [`EVERY`] pins, puts the word right for all, and sees to it that there is a thread.
+//! stopped process that goes on, after a fork, which copies no thread. So each reader looks at the clock itself after one of
+//! 256 lookups ([`see_to_it`]), puts the word right for all, and sees to it that there is a thread.
 //!
 //! [`CacheBuilder::clock_thread`]: crate::CacheBuilder::clock_thread
 
@@ -18,8 +18,6 @@ use super::system;
 
 /// How often the thread moves the word.
 const PERIOD: Duration = Duration::from_millis(1);
-/// One pin of a thread in so many is for a reader that does not trust the word.
-pub(crate) const EVERY: u64 = 256;
 /// A word so far behind, in ns, is looked after by nobody.
 const ABANDONED: u64 = 50_000_000;
 
@@ -97,6 +95,14 @@ pub(crate) fn glance() -> u64 {
     WORD.load(Ordering::Relaxed)
 }
 
+/// What each thread does now and then that reads caches.
+pub(crate) fn see_to_it() {
+    // 0: nobody ever wanted it.
+    if glance() != 0 {
+        look();
+    }
+}
+
 /// The time by the system's coarse clock. Puts the word right.
 pub(super) fn look() -> u64 {
     let now = system::coarse();
@@ -120,6 +126,12 @@ fn revive() {
     }
 }
 
+/// Whether there is a thread.
+#[cfg(test)]
+pub(crate) fn runs() -> bool {
+    KEEPER.lock().of.is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
@@ -138,7 +150,7 @@ mod tests {
         assert!(WORD.load(Ordering::Relaxed) <= system::exact() + 1, "it is never ahead");
         let second = Lease::take().expect("the same thread serves it");
         drop((lease, second));
-        while KEEPER.lock().of.is_some() {
+        while runs() {
             assert!(Instant::now() < deadline, "the thread ends with the last lease");
             thread::yield_now();
         }
@@ -149,7 +161,8 @@ mod tests {
             assert!(Instant::now() < deadline);
             thread::yield_now();
         }
-        assert_eq!(glance(), before, "nobody moves it");
-        assert!(look() > before && glance() > before, "who looks puts it right");
+        // Other tests in this process may be among those who do.
+        see_to_it();
+        assert!(glance() > before, "who looks puts it right");
     }
 }

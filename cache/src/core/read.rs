@@ -11,7 +11,7 @@ use crate::clock::kept;
 use crate::counter::Counter;
 use crate::reclaim::Pinned;
 use crate::store::shard::{Found, Shard, Unseen};
-use crate::store::times::{Renewal, Times};
+use crate::store::times::{Quiet, Renewal, Times};
 
 impl<K, V, S: BuildHasher> Core<K, V, S> {
     /// A live entry, counted as a hit or a miss.
@@ -36,26 +36,17 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
             self.count_hit(pin);
             return Some(&found.node().value);
         }
-        let mark = found.node().header.mark();
-        if mark.is_ending() && Self::lives_on(pin, shard, found) {
+        // Alive by the time that a thread keeps, and the end need not be moved. Whatever becomes of that thread, the ends of pins see to
+        // the time.
+        let lives_on = |quiet: &Quiet| quiet.lasts(kept::glance());
+        if shard.quiet_if_ending(found, false).is_some_and(lives_on) {
             return Some(&found.node().value);
         }
-        if mark.is_counted_ending() && Self::lives_on(pin, shard, found) {
+        if shard.quiet_if_ending(found, true).is_some_and(lives_on) {
             self.count_hit(pin);
             return Some(&found.node().value);
         }
         self.get_found(pin, shard, found)
-    }
-
-    /// Whether an entry is alive by the time that a thread keeps, and its end need not be moved. Only where marks say that it is all
-    /// that a hit must know.
-    #[inline(always)]
-    fn lives_on(pin: &Pinned, shard: &Shard<K, V>, found: Found<'_, K, V>) -> bool {
-        // Now and then a reader looks for itself, whatever becomes of the thread.
-        if pin.number() % kept::EVERY == 0 {
-            return false;
-        }
-        shard.quiet(found).is_some_and(|quiet| quiet.lasts(kept::glance()))
     }
 
     #[inline(never)]
@@ -180,7 +171,7 @@ mod tests {
             let (pin, hash) = (reclaim::pin(), cache.core.hash(&1u64));
             let found = cache.core.shards.of(hash.shard()).find(&pin, hash.part(), |key| *key == 1).unwrap();
             let mark = found.node().header.mark();
-            assert_eq!((mark.is_ending(), mark.is_counted_ending()), (!counted, counted));
+            assert_eq!((mark.is_ending(false), mark.is_ending(true)), (!counted, counted));
         }
     }
 }

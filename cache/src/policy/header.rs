@@ -52,6 +52,15 @@ impl Marks {
     }
 }
 
+impl Marks {
+    /// For entries of which nobody keeps what hits would have to look at.
+    #[inline]
+    #[must_use]
+    pub fn unglanced(self) -> Self {
+        Self { ending: TOUCHED, ..self }
+    }
+}
+
 /// An entry's mark as a hit found it, before it looked for the entry's end.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen(u8);
@@ -84,18 +93,11 @@ impl Mark {
         self.0 == COUNTED
     }
 
-    /// Whether a hit has only to look at the time.
+    /// Whether a hit has only to look at the time; `counted`: and to be counted.
     #[inline]
     #[must_use]
-    pub fn is_ending(self) -> bool {
-        self.0 == ENDING
-    }
-
-    /// Whether a hit has only to look at the time and to be counted.
-    #[inline]
-    #[must_use]
-    pub fn is_counted_ending(self) -> bool {
-        self.0 == COUNTED_ENDING
+    pub fn is_ending(self, counted: bool) -> bool {
+        self.0 == if counted { COUNTED_ENDING } else { ENDING }
     }
 }
 
@@ -328,7 +330,7 @@ mod tests {
         let activity = Activity::new();
         for (endless, counted) in [(true, true), (true, false), (false, true), (false, false)] {
             let marks = Marks::new(counted, true);
-            let ends = |mark: Mark| if counted { mark.is_counted_ending() } else { mark.is_ending() };
+            let ends = |mark: Mark| mark.is_ending(counted);
             let settled = |mark: Mark| if counted { mark.is_counted() } else { mark.is_settled() };
             let marked = |header: &Header| settled(header.mark()) || ends(header.mark());
             let header = Header::new(7);

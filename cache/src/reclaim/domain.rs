@@ -19,13 +19,15 @@ use std::marker::PhantomData;
 use crossbeam_utils::CachePadded;
 
 use super::barrier;
+use crate::clock::kept;
 use crate::sync::{AtomicU64, Mutex, Ordering, fence};
 
-/// A participant's word numbers, in its lowest bits, the periods in which the thread is pinned. The number may come round:
-/// a look that takes a later period for the one it saw waits for no reason, that is all.
+/// A participant's word numbers, in its lowest bits, the periods of a round in which the thread is pinned.
 const PERIOD: u64 = ONE_PIN - 1;
-/// Above, it counts live pins. A count that ran over would let go of a live pin; to forget so many takes days.
-const ONE_PIN: u64 = 1 << 16;
+/// Above, it counts live pins. A count that ran over would let go of a live pin; to forget so many takes centuries.
+const ONE_PIN: u64 = if cfg!(millpond_loom) { 1 << 1 } else { 1 << 8 };
+/// One pin, in the last period before the number comes round. Below, an end of a pin has no more to do than to say so.
+const LAST_OF_ROUND: u64 = ONE_PIN | PERIOD;
 /// Set while a participant is borrowed for one pin, and is to be given back with it.
 const BORROWED: u64 = 1 << 63;
 /// Looks at a reader that was pinned before `advance` leaves the rest to the next call: lookups are over in an instant.
@@ -35,6 +37,9 @@ const LOOKS: usize = if cfg!(any(millpond_loom, millpond_shuttle)) { 1 } else { 
 #[derive(Debug)]
 pub(crate) struct Participant {
     word: AtomicU64,
+    /// Rounds that are over. Two periods of one number differ by it: a thread that reads and writes in turn would otherwise find
+    /// itself, call by call, in the period that it saw.
+    rounds: AtomicU64,
     /// A small number, unique among the live participants; picks a stripe for counters.
     index: u32,
 }
@@ -42,19 +47,29 @@ pub(crate) struct Participant {
 impl Participant {
     /// The number of the period in which the owner is pinned now.
     fn period(&self) -> Option<u64> {
-        // Acquire: the end of a period releases its reads.
+        // Acquire, twice: the end of a period releases its reads, also that of a round's last.
         let word = self.word.load(Ordering::Acquire);
-        (word >= ONE_PIN).then_some(word & PERIOD)
+        // As long as the pin lives that was seen, this does not change. If it ends before this look at it, any answer is right.
+        let rounds = self.rounds.load(Ordering::Acquire);
+        (word >= ONE_PIN).then_some(rounds * ONE_PIN | word & PERIOD)
     }
 
-    /// Ends a pin that is not the only one of its thread, or the one of a borrowed participant. True if that is to be
-    /// given back.
+    /// Ends a pin that is not the only one of its thread, one of the last period of a round, or the one of a borrowed participant,
+    /// which is given back.
     #[cold]
-    fn unpin_slow(&self, word: u64) -> bool {
-        let last = word & !PERIOD == BORROWED | ONE_PIN;
-        let next = if last { (word + 1) & PERIOD } else { word - ONE_PIN };
-        self.word.store(next, Ordering::Release);
-        last
+    fn unpin_slow(participant: &'static CachePadded<Self>, word: u64) {
+        let pins = word & !PERIOD;
+        let outermost = pins & !BORROWED == ONE_PIN;
+        let next = if outermost { (word + 1) & PERIOD } else { word - ONE_PIN };
+        if outermost && next == 0 {
+            participant.rounds.store(participant.rounds.load(Ordering::Relaxed) + 1, Ordering::Release);
+        }
+        participant.word.store(next, Ordering::Release);
+        if pins == BORROWED | ONE_PIN {
+            super::local::leave(participant);
+        } else if outermost {
+            kept::see_to_it();
+        }
     }
 }
 
@@ -131,8 +146,11 @@ impl Domain {
             return participant;
         }
         let index = u32::try_from(registry.all.len()).unwrap_or(u32::MAX);
-        let participant: &'static _ =
-            Box::leak(Box::new(CachePadded::new(Participant { word: AtomicU64::new(0), index })));
+        let participant: &'static _ = Box::leak(Box::new(CachePadded::new(Participant {
+            word: AtomicU64::new(0),
+            rounds: AtomicU64::new(0),
+            index,
+        })));
         registry.all.push(participant);
         participant
     }
@@ -220,22 +238,87 @@ impl Pinned {
     pub(crate) fn stripe(&self) -> u32 {
         self.participant.index
     }
-
-    /// Which pin of its thread this is, counted in 16 bits; pins inside another have its number.
-    #[inline]
-    pub(crate) fn number(&self) -> u64 {
-        self.participant.word.load(Ordering::Relaxed) & PERIOD
-    }
 }
 
 impl Drop for Pinned {
     #[inline]
     fn drop(&mut self) {
         let word = self.participant.word.load(Ordering::Relaxed);
-        if word < 2 * ONE_PIN {
-            self.participant.word.store((word + 1) & PERIOD, Ordering::Release);
-        } else if self.participant.unpin_slow(word) {
-            super::local::leave(self.participant);
+        if word < LAST_OF_ROUND {
+            self.participant.word.store(word + 1 - ONE_PIN, Ordering::Release);
+        } else {
+            Participant::unpin_slow(self.participant, word);
+        }
+    }
+}
+
+#[cfg(all(test, not(any(millpond_loom, millpond_shuttle))))]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn participant() -> (&'static Domain, &'static CachePadded<Participant>) {
+        let domain: &'static Domain = Box::leak(Box::new(Domain::new()));
+        (domain, domain.join())
+    }
+
+    #[test]
+    fn the_number_of_a_period_comes_round_and_no_pin_is_lost() {
+        let (domain, participant) = participant();
+        for period in 0..3 * ONE_PIN + 7 {
+            let number = Some(period);
+            let outer = Domain::pin(participant);
+            assert_eq!(participant.period(), number);
+            let inner = Domain::pin(participant);
+            drop(inner);
+            assert_eq!(participant.period(), number, "a pin within a pin is of its period");
+            let stamp = domain.seal();
+            assert!(domain.advance() <= stamp, "it is pinned");
+            drop(outer);
+            assert_eq!(participant.period(), None);
+            assert!(domain.advance() > stamp, "nobody is pinned");
+        }
+        // The last of a round, once more, borrowed.
+        participant.word.store(PERIOD, Ordering::Relaxed);
+        drop(Domain::pin_borrowed(participant));
+        assert_eq!(participant.word.load(Ordering::Relaxed), 0);
+    }
+
+    /// 255 reads and a write, for ever: the write calls `advance` within a pin.
+    #[test]
+    fn a_thread_that_comes_back_in_a_period_of_the_same_number_does_not_wait_for_itself() {
+        let (domain, participant) = participant();
+        for _ in 0..3 {
+            let pin = Domain::pin(participant);
+            let stamp = domain.seal();
+            domain.advance();
+            drop(pin);
+            for _ in 1..ONE_PIN {
+                drop(Domain::pin(participant));
+            }
+            let _pin = Domain::pin(participant);
+            assert!(domain.advance() > stamp);
+        }
+    }
+
+    /// So that hits by the kept time end although the thread that keeps it does not run.
+    #[test]
+    fn who_pins_looks_at_the_clock_once_in_a_round() {
+        let (_, participant) = participant();
+        // There is a time that is kept; then the thread has ended.
+        drop(kept::Lease::take().expect("there are threads to be had"));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while kept::runs() {
+            assert!(Instant::now() < deadline, "the thread ends with the last lease");
+            std::thread::yield_now();
+        }
+        let before = kept::glance();
+        while kept::glance() == before {
+            assert!(Instant::now() < deadline, "no pin puts it right");
+            for _ in 0..ONE_PIN {
+                drop(Domain::pin(participant));
+            }
         }
     }
 }

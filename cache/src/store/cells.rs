@@ -110,8 +110,24 @@ impl Cells {
     #[inline]
     #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
     pub(crate) unsafe fn quiet<T>(&self, id: u32, cell: *const T) -> Option<&Quiet> {
+        // SAFETY: dated; the rest is the caller's promise.
+        self.dated.then(|| unsafe { self.quiet_of_dated(id, cell) })
+    }
+
+    /// The same for a caller who knows that these cells are dated.
+    ///
+    /// # Safety
+    /// As for [`quiet`](Self::quiet), and the cells are dated.
+    #[inline]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
+    pub(crate) unsafe fn quiet_of_dated<T>(&self, id: u32, cell: *const T) -> &Quiet {
         // SAFETY: they begin where the cells end; the rest is the caller's promise.
-        self.dated.then(|| unsafe { Self::behind::<T, Quiet>(id, cell, 0) })
+        unsafe { Self::behind::<T, Quiet>(id, cell, 0) }
+    }
+
+    #[inline]
+    pub(crate) fn dated(&self) -> bool {
+        self.dated
     }
 
     /// What belongs to a cell in an array behind the cells of its chunk. From the cell on, so that its address, which a hit has, is
@@ -126,8 +142,11 @@ impl Cells {
         const { assert!(size_of::<T>() >= size_of::<A>()) };
         let cells = const { 1 << chunk_shift(size_of::<T>()) };
         let place = id as usize % cells;
-        let begin = cell.wrapping_byte_add(cells * size_of::<T>() + after);
-        let item = begin.wrapping_byte_sub(place * (size_of::<T>() - size_of::<A>())).cast::<A>();
+        // From the cell back to where item 0 would be if they were as far apart as cells, and on to the array: one product and one sum.
+        let back = place.wrapping_mul(size_of::<A>().wrapping_sub(size_of::<T>()));
+        let item = cell.wrapping_byte_add(back.wrapping_add(cells * size_of::<T>() + after)).cast::<A>();
+        // SAFETY: behind a cell, whose address is not null; said, so that an `Option` of the result is not asked for it.
+        unsafe { std::hint::assert_unchecked(!item.is_null()) };
         // SAFETY: the array has as many items as there are cells in the chunk, and this is item `place`. Cells are four or more, of a
         // multiple of four bytes (a header's alignment), so 16 divides where they end, and the chunk is aligned to 64. Chunks begin
         // zeroed, which is valid for both (atomics), live as long as the shard, and these bytes are never used for

@@ -296,6 +296,14 @@ impl<K, V> Shard<K, V> {
         unsafe { self.cells.quiet(found.id, found.cell) }
     }
 
+    /// The same for an entry that is marked as one whose hits have only to look at that; `counted`: and to be counted.
+    #[inline(always)]
+    pub(crate) fn quiet_if_ending(&self, found: Found<'_, K, V>, counted: bool) -> Option<&Quiet> {
+        let marked = found.node().header.mark().is_ending(counted);
+        // SAFETY: the invariant of `Found`, as above; `touch` marks so only what is in dated cells.
+        marked.then(|| unsafe { self.cells.quiet_of_dated(found.id, found.cell) })
+    }
+
     /// Has the next hit look at the entry's end.
     pub(super) fn disquiet(&self, id: u32) {
         // SAFETY: `cell` is made of `id`.
@@ -336,6 +344,8 @@ impl<K, V> Shard<K, V> {
         if self.ordered {
             return self.touch_in_order(found);
         }
+        // `quiet_if_ending` relies on it.
+        let marks = if self.cells.dated() { marks } else { marks.unglanced() };
         found.node().header.settle(seen, marks, endless, &self.activity);
     }
 
