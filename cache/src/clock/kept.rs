@@ -1,27 +1,28 @@
 //! The time in one word that a thread keeps, so that a hit only loads it: [`CacheBuilder::clock_thread`].
 //!
-//! One thread for all caches of the process: it starts with the first that wants it and ends with the last. The word is never ahead
-//! of the system's clock. It falls behind by a period, and further where the system does not let the thread run: under load, in a
-//! stopped process that goes on, after a fork, which copies no thread. So each reader looks at the clock itself after one of
-//! 256 lookups ([`see_to_it`]), puts the word right for all, and sees to it that there is a thread.
+//! One thread for all caches of the process: it starts with the first that wants it and ends with the last. The word counts spans
+//! of 16.8 ms, is never ahead of the system's clock, and may be a span behind, because hits that trust it leave one out before an
+//! entry's end (`Quiet`). It falls behind further where the system does not let the thread run: under load, in a stopped process that
+//! goes on, after a fork, which copies no thread. So each reader looks at the clock itself after one of 256 lookups
+//! ([`see_to_it`]), puts the word right for all, and sees to it that there is a thread.
 //!
 //! [`CacheBuilder::clock_thread`]: crate::CacheBuilder::clock_thread
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use parking_lot::{Condvar, Mutex};
 
-use super::system;
+use super::{span_of, system};
 
-/// How often the thread moves the word.
-const PERIOD: Duration = Duration::from_millis(1);
-/// A word so far behind, in ns, is looked after by nobody.
-const ABANDONED: u64 = 50_000_000;
+/// How often the thread looks whether the word is to be moved: a span begins some times four.
+const PERIOD: Duration = Duration::from_millis(4);
+/// A word so many spans behind is looked after by nobody.
+const ABANDONED: u32 = 3;
 
-static WORD: CachePadded<AtomicU64> = CachePadded::new(AtomicU64::new(0));
+static WORD: CachePadded<AtomicU32> = CachePadded::new(AtomicU32::new(0));
 static KEEPER: Mutex<Keeper> = Mutex::new(Keeper { leases: 0, of: None });
 /// The last lease has.
 static ENDED: Condvar = Condvar::new();
@@ -65,7 +66,7 @@ impl Keeper {
     }
 
     fn start(&mut self) -> bool {
-        catch_up(system::exact());
+        catch_up(system::exact() + 1);
         let started = thread::Builder::new().name("millpond-clock".to_owned()).spawn(keep).is_ok();
         if started {
             self.of = Some(std::process::id());
@@ -78,42 +79,43 @@ impl Keeper {
 fn keep() {
     let mut keeper = KEEPER.lock();
     while keeper.leases > 0 {
-        catch_up(system::exact());
+        catch_up(system::exact() + 1);
         ENDED.wait_for(&mut keeper, PERIOD);
     }
     keeper.of = None;
 }
 
-/// The word counts as [`Ticks`](super::Ticks) do, from 1 on.
-fn catch_up(now: u64) {
-    WORD.fetch_max(now + 1, Ordering::Relaxed);
+/// How far behind the word was; it is put right. `now` counts as [`Ticks`](super::Ticks) do, from 1 on.
+fn catch_up(now: u64) -> u32 {
+    let now = span_of(now);
+    let behind = now.saturating_sub(span());
+    if behind > 0 {
+        WORD.fetch_max(now, Ordering::Relaxed);
+    }
+    behind
 }
 
-/// The time, a period behind at most while the thread gets its turns. Only while there is a [`Lease`].
+/// The span in which the time is, or was a period ago, while the thread gets its turns. Only while there is a [`Lease`].
 #[inline]
-pub(crate) fn glance() -> u64 {
+pub(crate) fn span() -> u32 {
     WORD.load(Ordering::Relaxed)
 }
 
 /// What each thread does now and then that reads caches.
 pub(crate) fn see_to_it() {
     // 0: nobody ever wanted it.
-    if glance() != 0 {
+    if span() != 0 {
         look();
     }
 }
 
 /// The time by the system's coarse clock. Puts the word right.
 pub(super) fn look() -> u64 {
-    let now = system::coarse();
-    let behind = now.saturating_sub(glance());
-    if behind > 0 {
-        catch_up(now);
-    }
-    if behind > ABANDONED {
+    let now = system::coarse() + 1;
+    if catch_up(now) >= ABANDONED {
         revive();
     }
-    now + 1
+    now
 }
 
 #[cold]
@@ -141,13 +143,14 @@ mod tests {
     #[test]
     fn the_word_moves_while_somebody_wants_it_and_readers_put_it_right() {
         let lease = Lease::take().expect("there are threads to be had");
-        let began = look();
+        look();
+        let began = span();
         let deadline = Instant::now() + Duration::from_secs(30);
-        while WORD.load(Ordering::Relaxed) < began + 5_000_000 {
+        while span() < began + 2 {
             assert!(Instant::now() < deadline, "nobody moves it");
             thread::yield_now();
         }
-        assert!(WORD.load(Ordering::Relaxed) <= system::exact() + 1, "it is never ahead");
+        assert!(span() <= span_of(system::exact() + 1), "it is never ahead");
         let second = Lease::take().expect("the same thread serves it");
         drop((lease, second));
         while runs() {
@@ -156,13 +159,13 @@ mod tests {
         }
         // As after a fork: leases, but no thread. Readers move the word by themselves.
         look();
-        let before = WORD.load(Ordering::Relaxed);
-        while system::coarse() <= before + 1_000_000 {
+        let before = span();
+        while span_of(system::coarse()) <= before {
             assert!(Instant::now() < deadline);
             thread::yield_now();
         }
         // Other tests in this process may be among those who do.
         see_to_it();
-        assert!(glance() > before, "who looks puts it right");
+        assert!(span() > before, "who looks puts it right");
     }
 }

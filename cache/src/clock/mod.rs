@@ -78,10 +78,16 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// In which span of 16.8 ms a tick is. They are counted for 2.3 years, from then on it is always the last one.
+#[inline]
+pub(crate) fn span_of(tick: u64) -> u32 {
+    u32::try_from(tick >> 24).unwrap_or(u32::MAX)
+}
+
 /// The cache's view of its clock: nanoseconds that are never 0, so that 0 can mean "never" in a deadline.
 pub(crate) enum Ticks {
     Coarse,
-    /// Hits read [`kept::glance`], all others the system's clock.
+    /// Hits read [`kept::span`], all others the system's clock.
     Kept(kept::Lease),
     Custom(Box<dyn Clock>),
 }

@@ -7,7 +7,7 @@ use equivalent::Equivalent;
 use super::expire::OFF;
 use super::renew::{earliest, refresh_after_read};
 use super::{Core, KeyHash};
-use crate::clock::kept;
+use crate::clock::{kept, span_of};
 use crate::counter::Counter;
 use crate::reclaim::Pinned;
 use crate::store::shard::{Found, Shard, Unseen};
@@ -38,7 +38,7 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         }
         // Alive by the time that a thread keeps, and the end need not be moved. Whatever becomes of that thread, the ends of pins see to
         // the time.
-        let lives_on = |quiet: &Quiet| quiet.lasts(kept::glance());
+        let lives_on = |quiet: &Quiet| quiet.lasts(kept::span());
         if shard.quiet_if_ending(found, false).is_some_and(lives_on) {
             return Some(&found.node().value);
         }
@@ -61,7 +61,7 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         let seen = header.seen();
         if seen.is_touched() && !shard.ordered() {
             if let Some(quiet) = shard.quiet(found) {
-                if quiet.lasts(self.ticks.now()) {
+                if quiet.lasts(span_of(self.ticks.now())) {
                     self.count_hit(pin);
                     return Some(&found.node().value);
                 }

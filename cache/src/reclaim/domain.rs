@@ -51,7 +51,7 @@ impl Participant {
         let word = self.word.load(Ordering::Acquire);
         // As long as the pin lives that was seen, this does not change. If it ends before this look at it, any answer is right.
         let rounds = self.rounds.load(Ordering::Acquire);
-        (word >= ONE_PIN).then_some(rounds * ONE_PIN | word & PERIOD)
+        (word >= ONE_PIN).then_some(rounds * ONE_PIN + (word & PERIOD))
     }
 
     /// Ends a pin that is not the only one of its thread, one of the last period of a round, or the one of a borrowed participant,
@@ -313,8 +313,8 @@ mod tests {
             assert!(Instant::now() < deadline, "the thread ends with the last lease");
             std::thread::yield_now();
         }
-        let before = kept::glance();
-        while kept::glance() == before {
+        let before = kept::span();
+        while kept::span() == before {
             assert!(Instant::now() < deadline, "no pin puts it right");
             for _ in 0..ONE_PIN {
                 drop(Domain::pin(participant));

@@ -111,16 +111,16 @@ impl Cells {
     #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
     pub(crate) unsafe fn quiet<T>(&self, id: u32, cell: *const T) -> Option<&Quiet> {
         // SAFETY: dated; the rest is the caller's promise.
-        self.dated.then(|| unsafe { self.quiet_of_dated(id, cell) })
+        self.dated.then(|| unsafe { Self::quiet_of_dated(id, cell) })
     }
 
     /// The same for a caller who knows that these cells are dated.
     ///
     /// # Safety
-    /// As for [`quiet`](Self::quiet), and the cells are dated.
+    /// As for [`quiet`](Self::quiet), the cells are dated, and the result does not outlive them.
     #[inline]
     #[expect(unsafe_code, reason = "docs/unsafe.md: cells")]
-    pub(crate) unsafe fn quiet_of_dated<T>(&self, id: u32, cell: *const T) -> &Quiet {
+    pub(crate) unsafe fn quiet_of_dated<'c, T>(id: u32, cell: *const T) -> &'c Quiet {
         // SAFETY: they begin where the cells end; the rest is the caller's promise.
         unsafe { Self::behind::<T, Quiet>(id, cell, 0) }
     }

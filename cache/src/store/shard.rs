@@ -298,10 +298,14 @@ impl<K, V> Shard<K, V> {
 
     /// The same for an entry that is marked as one whose hits have only to look at that; `counted`: and to be counted.
     #[inline(always)]
+    #[expect(
+        clippy::unused_self,
+        reason = "what is found belongs to a shard, and so does what lies behind its cell"
+    )]
     pub(crate) fn quiet_if_ending(&self, found: Found<'_, K, V>, counted: bool) -> Option<&Quiet> {
         let marked = found.node().header.mark().is_ending(counted);
         // SAFETY: the invariant of `Found`, as above; `touch` marks so only what is in dated cells.
-        marked.then(|| unsafe { self.cells.quiet_of_dated(found.id, found.cell) })
+        marked.then(|| unsafe { Cells::quiet_of_dated(found.id, found.cell) })
     }
 
     /// Has the next hit look at the entry's end.

@@ -9,6 +9,8 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::clock::span_of;
+
 /// Entries a chunk covers.
 const CHUNK: usize = 1024;
 /// Chunks the first segment covers.
@@ -76,18 +78,18 @@ impl Times {
     }
 }
 
-/// Until when a hit on an entry has nothing to do, so that hits read one word: not to look at its [`Times`], nor to move them. 0: not
-/// known.
+/// Until when a hit on an entry has nothing to do, so that hits read one word: not to look at its [`Times`], nor to move them. In
+/// whole [spans](span_of), so that many lie in a cache line; 0: not known.
 ///
 /// Only for entries whose ends nothing but reads changes once they are shown: the answers of two that race are both right.
 #[derive(Debug, Default)]
-pub(crate) struct Quiet(AtomicU64);
+pub(crate) struct Quiet(AtomicU32);
 
 impl Quiet {
-    /// Whether it lasts at `now`, which is never 0.
+    /// Whether it lasts in this span of time, and in the next: a clock that is a span behind does no harm.
     #[inline]
-    pub(crate) fn lasts(&self, now: u64) -> bool {
-        now <= self.0.load(Ordering::Relaxed)
+    pub(crate) fn lasts(&self, now: u32) -> bool {
+        now < self.0.load(Ordering::Relaxed)
     }
 
     /// Until the deadline, until no more than `left` is left to the idle end, or until so much time before it is due to be loaded
@@ -101,7 +103,11 @@ impl Quiet {
             FAR => 0,
             due => (due - 1).saturating_sub(early),
         });
-        self.0.store(deadline.min(idle).min(due), Ordering::Relaxed);
+        let end = span_of(deadline.min(idle).min(due)).saturating_sub(1);
+        // In an entry's last spans each hit comes here.
+        if self.0.load(Ordering::Relaxed) != end {
+            self.0.store(end, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn end(&self) {
