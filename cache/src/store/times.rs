@@ -42,7 +42,8 @@ impl Times {
     /// Whether so much is left until the idle end; `left` is at least 1.
     #[inline]
     pub(crate) fn idles_at_least(&self, now: u64, left: u64) -> bool {
-        self.idle.load(Ordering::Relaxed).wrapping_sub(left) >= now
+        // Not so much before the end: one that was restored may be nearer to the beginning of time than that.
+        self.idle.load(Ordering::Relaxed).wrapping_sub(1) >= now.saturating_add(left - 1)
     }
 
     /// Moves the idle end back, if there is one.
@@ -92,11 +93,11 @@ impl Quiet {
         now < self.0.load(Ordering::Relaxed)
     }
 
-    /// Until the deadline, until no more than `left` is left to the idle end, or until so much time before it is due to be loaded
+    /// Until the deadline, until no more than `left`, which is at least 1, is left to the idle end, or until so much time before it is due to be loaded
     /// again.
     pub(crate) fn set(&self, times: &Times, left: u64, renewal: Option<(&Renewal, u64)>) {
         let deadline = times.deadline.load(Ordering::Relaxed).wrapping_sub(1);
-        let idle = times.idle.load(Ordering::Relaxed).wrapping_sub(left);
+        let idle = times.idle.load(Ordering::Relaxed).wrapping_sub(1).saturating_sub(left - 1);
         let due = renewal.map_or(u64::MAX, |(renewal, early)| match renewal.due.load(Ordering::Relaxed) {
             0 => u64::MAX,
             // It is being loaded, and nobody knows when it is to be loaded again if that fails.

@@ -98,6 +98,45 @@ fn lives_go_on_where_they_were() {
     again.check_invariants();
 }
 
+/// As on a machine that has just started: less time has passed by its clock than the entry has to live without use.
+#[test]
+fn what_is_restored_at_the_beginning_of_time_lives_while_it_is_used_and_no_longer() {
+    let seconds = Duration::from_secs;
+    let build = |clock: &Arc<ManualClock>| -> Cache<u64, u64> {
+        Cache::builder().time_to_idle(seconds(3600)).clock(Arc::clone(clock)).build().unwrap()
+    };
+    let clock = Arc::new(ManualClock::new());
+    let cache = build(&clock);
+    cache.insert(1, 1);
+    cache.insert(2, 2);
+    clock.advance(seconds(1800));
+    let clock = Arc::new(ManualClock::new());
+    let warm = build(&clock);
+    warm.load_snapshot(&saved(&cache)[..]).unwrap();
+    for _ in 0..3 {
+        for _ in 0..3 {
+            assert_eq!(warm.get(&1), Some(1));
+        }
+        clock.advance(seconds(1700));
+        warm.run_pending_tasks();
+    }
+    assert_eq!((warm.get(&1), warm.get(&2)), (Some(1), None));
+    for _ in 0..3 {
+        assert_eq!(warm.get(&1), Some(1));
+    }
+    clock.advance(seconds(3600));
+    assert_eq!(warm.get(&1), None);
+    // Also the one that nobody used before its end is near.
+    let clock = Arc::new(ManualClock::new());
+    let warm = build(&clock);
+    warm.load_snapshot(&saved(&cache)[..]).unwrap();
+    for _ in 0..3 {
+        assert_eq!(warm.get(&2), Some(2));
+    }
+    clock.advance(seconds(3600));
+    assert_eq!(warm.get(&2), None);
+}
+
 #[test]
 fn of_a_snapshot_that_is_too_large_the_hottest_are_taken() {
     let cache = Cache::<u64, u64>::builder().max_capacity(10_000).shards(1).build().unwrap();
