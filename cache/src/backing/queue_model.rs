@@ -435,3 +435,23 @@ fn a_write_heavier_than_the_queue_is_let_in_alone() {
     assert_eq!(keys(queue.take_batch(0)), [1]);
     queue.check_invariants();
 }
+
+/// What is left is given up although the memory of a flood goes with the last of it.
+#[test]
+fn what_outlives_a_flood_is_handed_back() {
+    let mut queue = Queue::new(Limits { length: 4_000, bytes: u64::MAX, ..limits() }, 0);
+    for key in 0..3_000 {
+        put(&mut queue, key, 0);
+    }
+    while let Some(batch) = queue.take_batch(1_000) {
+        let verdict = |key: u64| if key == 7 { Verdict::Transient } else { Verdict::Written };
+        let verdicts = batch.changes.iter().map(|(key, _)| verdict(**key)).collect();
+        queue.land(batch.id, &Landing::Each(verdicts), 1_000);
+    }
+    assert_eq!(queue.length(), 1);
+    let letters = queue.surrender().letters;
+    assert_eq!(letters.iter().map(|letter| *letter.key).collect::<Vec<_>>(), [7]);
+    queue.reported(letters.iter().map(|letter| letter.number));
+    queue.check_invariants();
+    assert!(queue.is_at_rest() && queue.length() == 0);
+}

@@ -168,7 +168,8 @@ impl<K, V> Queue<K, V> {
         self.tried_in_line = 0;
         let mut landed = Landed { letters: Vec::new(), rubbish: Vec::new() };
         for id in 0..self.slots.len() {
-            let Some(slot) = &mut self.slots[id] else { continue };
+            // None are there any more after the last one that is in use, if they were many.
+            let Some(Some(slot)) = self.slots.get_mut(id) else { continue };
             let (flying, next) = (slot.flying.take(), slot.next.take());
             // The line is rebuilt by `settle` if both are there.
             if let Some(mut change) = flying {
