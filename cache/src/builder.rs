@@ -254,7 +254,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
     /// A hit that looks at the time then costs about a fifth more than one that does not, in place of about twice as much
     /// (docs/design.md). One thread serves all caches of the process; it wakes 250 times a second, starts with the first
     /// such cache and ends with the last. The price: where the system does not let the thread run for longer than 16 ms, as in a
-    /// process that was stopped and goes on or was forked, up to 255 lookups of each thread may return a value after its end by
+    /// process that was stopped and goes on or was forked, up to 255 calls of each thread may return a value after its end by
     /// as much, until one of them looks at the clock itself. Hits ask the clock all the same in the last 34 ms of a life, with
     /// [`expire_after`](Self::expire_after), where no thread can be started, and on a machine that has run for 2.3 years.
     ///

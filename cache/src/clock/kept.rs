@@ -6,14 +6,17 @@
 //! goes on, after a fork, which copies no thread. So each reader looks at the clock itself after one of 256 lookups
 //! ([`see_to_it`]), puts the word right for all, and sees to it that there is a thread.
 //!
+//! A fork also copies locks as they are. So the thread holds none while it keeps the time, and sleeps by its own parker: as a waiter of
+//! a condition variable it would be woken in the child too, be handed the lock there, and keep it for ever.
+//!
 //! [`CacheBuilder::clock_thread`]: crate::CacheBuilder::clock_thread
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::{span_of, system};
 
@@ -23,14 +26,13 @@ const PERIOD: Duration = Duration::from_millis(4);
 const ABANDONED: u32 = 3;
 
 static WORD: CachePadded<AtomicU32> = CachePadded::new(AtomicU32::new(0));
-static KEEPER: Mutex<Keeper> = Mutex::new(Keeper { leases: 0, of: None });
-/// The last lease has.
-static ENDED: Condvar = Condvar::new();
+/// Changes under the lock.
+static LEASES: AtomicUsize = AtomicUsize::new(0);
+static KEEPER: Mutex<Keeper> = Mutex::new(Keeper { of: None });
 
 struct Keeper {
-    leases: usize,
-    /// The process in which the thread runs, if it does.
-    of: Option<u32>,
+    /// The thread, and the process in which it runs.
+    of: Option<(Thread, u32)>,
 }
 
 /// As long as there is one, the word moves.
@@ -45,44 +47,49 @@ impl Lease {
             return None;
         }
         // Before the thread gets the lock.
-        keeper.leases += 1;
+        LEASES.fetch_add(1, Ordering::Relaxed);
         Some(Self(()))
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let mut keeper = KEEPER.lock();
-        keeper.leases -= 1;
-        if keeper.leases == 0 {
-            ENDED.notify_one();
+        let keeper = KEEPER.lock();
+        if LEASES.fetch_sub(1, Ordering::Relaxed) == 1 && keeper.runs() {
+            keeper.of.iter().for_each(|(thread, _)| thread.unpark());
         }
     }
 }
 
 impl Keeper {
     fn runs(&self) -> bool {
-        self.of == Some(std::process::id())
+        self.of.as_ref().is_some_and(|&(_, process)| process == std::process::id())
     }
 
     fn start(&mut self) -> bool {
         catch_up(system::exact() + 1);
-        let started = thread::Builder::new().name("millpond-clock".to_owned()).spawn(keep).is_ok();
-        if started {
-            self.of = Some(std::process::id());
+        let started = thread::Builder::new().name("millpond-clock".to_owned()).spawn(keep);
+        if let Ok(handle) = &started {
+            self.of = Some((handle.thread().clone(), std::process::id()));
         }
-        started
+        started.is_ok()
     }
 }
 
 /// What the thread does.
 fn keep() {
-    let mut keeper = KEEPER.lock();
-    while keeper.leases > 0 {
+    loop {
         catch_up(system::exact() + 1);
-        ENDED.wait_for(&mut keeper, PERIOD);
+        if LEASES.load(Ordering::Relaxed) == 0 {
+            let mut keeper = KEEPER.lock();
+            // Nobody took one up to here, and who does from here on starts another.
+            if LEASES.load(Ordering::Relaxed) == 0 {
+                keeper.of = None;
+                return;
+            }
+        }
+        thread::park_timeout(PERIOD);
     }
-    keeper.of = None;
 }
 
 /// How far behind the word was; it is put right. `now` counts as [`Ticks`](super::Ticks) do, from 1 on.
@@ -122,7 +129,7 @@ pub(super) fn look() -> u64 {
 fn revive() {
     // If somebody holds the lock, or held it in a process that forked, another look will come.
     if let Some(mut keeper) = KEEPER.try_lock() {
-        if keeper.leases > 0 && !keeper.runs() {
+        if LEASES.load(Ordering::Relaxed) > 0 && !keeper.runs() {
             keeper.start();
         }
     }
@@ -135,10 +142,27 @@ pub(crate) fn runs() -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Instant;
 
     use super::*;
+
+    /// Does something again and again until it has put the time right that no thread keeps any more.
+    #[cfg(not(any(millpond_loom, millpond_shuttle)))]
+    pub(crate) fn until_it_moves_without_its_thread(mut looks: impl FnMut()) {
+        // There is a time that is kept; then the thread has ended.
+        drop(Lease::take().expect("there are threads to be had"));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while runs() {
+            assert!(Instant::now() < deadline, "the thread ends with the last lease");
+            thread::yield_now();
+        }
+        let before = span();
+        while span() == before {
+            assert!(Instant::now() < deadline, "nobody puts it right");
+            looks();
+        }
+    }
 
     #[test]
     fn the_word_moves_while_somebody_wants_it_and_readers_put_it_right() {

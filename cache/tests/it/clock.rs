@@ -78,3 +78,62 @@ fn b08_use_keeps_an_entry_alive_by_the_kept_time() {
         cache.entry_count() == 0
     });
 }
+
+/// Runs `work` in a fork of this process; whether it came back in time, and true. It must not print.
+#[cfg(all(target_os = "linux", not(any(miri, millpond_sanitize, millpond_loom, millpond_shuttle))))]
+#[expect(unsafe_code, reason = "there is no safe fork")]
+fn forked(work: impl FnOnce() -> bool) -> bool {
+    // SAFETY: the child takes no lock that another thread of this process may have held, but those under test.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "no process to be had");
+    if child == 0 {
+        let code = i32::from(!work());
+        // SAFETY: ends the process; no destructor of the parent's runs.
+        unsafe { libc::_exit(code) };
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is ours, and the child is not waited for anywhere else.
+        if unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == child {
+            return status == 0;
+        }
+        if Instant::now() > deadline {
+            // SAFETY: it was not waited for, so the number is still the child's.
+            unsafe { libc::kill(child, libc::SIGKILL) };
+            // SAFETY: as above.
+            unsafe { libc::waitpid(child, &raw mut status, 0) };
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Of the parent's thread, the child has what it was asleep on.
+#[test]
+#[cfg(all(target_os = "linux", not(any(miri, millpond_sanitize, millpond_loom, millpond_shuttle))))]
+fn after_a_fork_caches_with_a_clock_thread_end_begin_and_keep_the_time() {
+    let life = Duration::from_millis(50);
+    let build = || -> Cache<u64, u64> { Cache::builder().time_to_live(life).clock_thread().build().unwrap() };
+    let ends = |cache: &Cache<u64, u64>| {
+        cache.insert(1, 1);
+        let began = Instant::now();
+        while cache.get(&1).is_some() {
+            if began.elapsed() > Duration::from_secs(5) {
+                return false;
+            }
+        }
+        true
+    };
+    // Another test of this process may hold a lock at the moment of a fork.
+    let is_well = (0..3).any(|_| {
+        let mut cache = Some(build());
+        assert!(cache.as_ref().is_some_and(ends));
+        forked(|| {
+            let held = cache.as_ref().is_some_and(ends);
+            drop(cache.take());
+            held && ends(&build()) && ends(&build())
+        })
+    });
+    assert!(is_well);
+}
