@@ -70,10 +70,6 @@ impl<K, V, E> Behind<K, V, E> {
         self.settings.write_timeout
     }
 
-    pub(crate) fn batch_length(&self) -> usize {
-        self.settings.limits.batch_length
-    }
-
     /// The newest value of a key that the store does not have yet; `Some(None)` if it is to be deleted.
     pub(crate) fn pending(&self, key: &K) -> Option<Option<Arc<V>>>
     where
@@ -84,12 +80,13 @@ impl<K, V, E> Behind<K, V, E> {
     }
 
     /// Takes a write in, or waits until there is room. Once it is taken in, this returns without another await; the receipt says
-    /// when the journal has it.
+    /// when the journal has it. `start`: as for [`Driven::ensure`].
     pub(crate) async fn accept(
         &self,
         key: Arc<K>,
         value: Option<Arc<V>>,
         now: impl Fn() -> u64,
+        start: impl Fn(),
     ) -> Result<Option<Receipt>, StoreCacheError<E>>
     where
         K: Hash + Eq,
@@ -109,6 +106,8 @@ impl<K, V, E> Behind<K, V, E> {
             Err(handed_back) => handed_back,
         };
         if self.settings.when_full == WhenFull::Error {
+            // The runtime of the driver may have ended.
+            self.driven.ensure(start);
             return Err(StoreCacheError::QueueFull);
         }
         self.queueing.fetch_add(1, Ordering::AcqRel);
@@ -126,7 +125,7 @@ impl<K, V, E> Behind<K, V, E> {
                 Err(error) => Some(Err(error)),
             }
         };
-        self.driven.until_room(attempt).await
+        self.driven.until_room(attempt, start).await
     }
 
     #[expect(clippy::type_complexity, reason = "key and value, handed back")]

@@ -139,13 +139,17 @@ impl<K, V> Driven<K, V> {
     }
 
     /// Tries now, and again whenever there may be room. One at a time: one bell wakes one.
-    pub(crate) async fn until_room<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> T {
+    pub(crate) async fn until_room<T>(&self, mut attempt: impl FnMut() -> Option<T>, start: impl Fn()) -> T {
         loop {
             let room = self.room.notified();
             if let Some(outcome) = attempt() {
                 return outcome;
             }
+            // As in `until_resolved`: nobody else may come who does.
+            self.ensure(&start);
             room.await;
+            #[cfg(not(millpond_loom))]
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -79,8 +79,9 @@ where
             };
             for batch in departing {
                 let Batch { id, changes } = batch;
+                let length = changes.len();
                 let task = flights.spawn(write(Arc::clone(&inner), changes, behind.write_timeout()));
-                batches.insert(task.id(), id);
+                batches.insert(task.id(), (id, length));
             }
             let wait = wakes_in.map(|ticks| Duration::from_nanos(ticks).max(SHORTEST));
             if let Event::Landed(ended) = next_event(behind, &mut flights, wait).await {
@@ -146,7 +147,7 @@ where
 fn land<K, V, St>(
     inner: &Inner<K, V, St>,
     behind: &Behind<K, V, St::Error>,
-    batch: u64,
+    (batch, batch_length): (u64, usize),
     ended: Ended<St::Error>,
 ) where
     K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -161,7 +162,7 @@ fn land<K, V, St>(
             let failures = written.into_failures();
             let length = failures.iter().map(|&(place, _)| place.saturating_add(1)).max().unwrap_or(0);
             // Places beyond the batch say nothing, so they need no room.
-            let mut verdicts = vec![Verdict::Written; length.min(behind.batch_length())];
+            let mut verdicts = vec![Verdict::Written; length.min(batch_length)];
             for (place, error) in failures {
                 let Some(verdict) = verdicts.get_mut(place) else { continue };
                 causes.entry(place).or_insert_with(|| {

@@ -41,7 +41,8 @@ where
         key: Arc<K>,
         value: Option<V>,
     ) -> Result<Option<Receipt>, StoreCacheError<St::Error>> {
-        let receipt = behind.accept(Arc::clone(&key), value.map(Arc::new), || self.now()).await?;
+        let (now, start) = (|| self.now(), || self.start_driver());
+        let receipt = behind.accept(Arc::clone(&key), value.map(Arc::new), now, start).await?;
         // It is accepted: up to the receipt there is no await, so nobody can leave in between.
         self.ensure_driven(behind);
         self.cache.invalidate(&*key);

@@ -264,7 +264,8 @@ fn models_who_waits_for_room_is_told() {
         assert!(world.accept(1, 1));
         let other = Arc::clone(&world);
         let writer = thread::spawn(move || {
-            block_on(other.driven.until_room(|| other.accept(2, 2).then_some(())));
+            let attempt = || other.accept(2, 2).then_some(());
+            block_on(other.driven.until_room(attempt, || other.drive()));
             other.driven.ensure(|| other.drive());
         });
         world.driven.ensure(|| world.drive());

@@ -105,7 +105,7 @@ fn forked(work: impl FnOnce() -> bool) -> bool {
             unsafe { libc::waitpid(child, &raw mut status, 0) };
             return false;
         }
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::yield_now();
     }
 }
 

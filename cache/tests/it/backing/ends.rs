@@ -1,10 +1,11 @@
 //! A runtime ends under write-behind.
 
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use millpond_cache::Cache;
-use millpond_cache::backing::{Store, StoreError, Write, WriteBehind, Written};
+use millpond_cache::backing::{Store, StoreError, WhenFull, Write, WriteBehind, Written};
 use tokio::runtime::Builder;
 
 /// It never answers a write.
@@ -46,4 +47,81 @@ fn a_runtime_ends_while_many_flush() {
         done.send(()).unwrap();
     });
     is_done.recv_timeout(Duration::from_secs(60)).expect("each of them ends");
+}
+
+/// It writes, and says of a place that no batch has that it failed.
+struct Confused;
+
+impl Store<u64, u64> for Confused {
+    type Error = String;
+
+    async fn load(&self, _: &u64) -> Result<Option<u64>, StoreError<String>> {
+        Ok(None)
+    }
+
+    async fn write(&self, _: &[Write<u64, u64>]) -> Result<Written<String>, StoreError<String>> {
+        Ok(Written::except([(usize::MAX, StoreError::Permanent(String::from("beyond")))]))
+    }
+}
+
+#[test]
+fn a_place_beyond_the_longest_batch_costs_nothing() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let settings = WriteBehind::new(|_| panic!("none fails")).max_batch(usize::MAX);
+        let builder = Cache::builder().max_capacity(10).read_through(Confused);
+        let cache = builder.write_behind(settings).build().unwrap();
+        cache.put(1, 1).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(20), cache.flush()).await.expect("it is written");
+        assert_eq!(cache.stats().written(), 1);
+    });
+}
+
+/// Nobody else flushes or closes: who waits for room starts the driver that makes it.
+#[test]
+fn a_runtime_ends_and_leaves_a_full_queue_to_those_who_write_in_another() {
+    for when_full in [WhenFull::Wait, WhenFull::Error] {
+        let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
+        let store = Arc::new(Once(AtomicBool::new(true)));
+        let first = runtime();
+        let cache = first.block_on(async {
+            let settings =
+                WriteBehind::new(|_| {}).max_queue(1).max_delay(Duration::ZERO).when_full(when_full);
+            let builder = Cache::builder().max_capacity(10).read_through(Arc::clone(&store));
+            let cache = builder.write_behind(settings).build().unwrap();
+            cache.put(1, 1).await.unwrap();
+            while store.0.load(Ordering::SeqCst) {
+                tokio::task::yield_now().await;
+            }
+            cache
+        });
+        drop(first);
+        runtime().block_on(async {
+            let putting = async {
+                while cache.put(2, 2).await.is_err() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(5), putting).await.expect("there comes to be room");
+            cache.close(Duration::from_secs(20)).await.unwrap();
+        });
+    }
+}
+
+/// Its first write hangs.
+struct Once(AtomicBool);
+
+impl Store<u64, u64> for Once {
+    type Error = String;
+
+    async fn load(&self, _: &u64) -> Result<Option<u64>, StoreError<String>> {
+        Ok(None)
+    }
+
+    async fn write(&self, _: &[Write<u64, u64>]) -> Result<Written<String>, StoreError<String>> {
+        if self.0.swap(false, Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        Ok(Written::all())
+    }
 }
