@@ -93,8 +93,8 @@ impl Quiet {
         now < self.0.load(Ordering::Relaxed)
     }
 
-    /// Until the deadline, until no more than `left`, which is at least 1, is left to the idle end, or until so much time before it is due to be loaded
-    /// again.
+    /// Until the deadline, until no more than `left`, which is at least 1, is left to the idle end, or until so much time before it is
+    /// due to be loaded again.
     pub(crate) fn set(&self, times: &Times, left: u64, renewal: Option<(&Renewal, u64)>) {
         let deadline = times.deadline.load(Ordering::Relaxed).wrapping_sub(1);
         let idle = times.idle.load(Ordering::Relaxed).wrapping_sub(1).saturating_sub(left - 1);
