@@ -155,7 +155,7 @@ impl fmt::Debug for Time {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 mod system {
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -194,7 +194,7 @@ mod system {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", not(miri))))]
 mod system {
     use std::time::Instant;
 

@@ -425,7 +425,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    for _ in 0..20_000 {
+                    for _ in 0..if cfg!(miri) { 100 } else { 20_000 } {
                         if let Ok(mut placed) = shelf.take() {
                             // Torn or shared writes would break the remainder.
                             placed.item += 8;
