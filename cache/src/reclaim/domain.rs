@@ -257,14 +257,10 @@ impl Drop for Pinned {
 mod tests {
     use super::*;
 
-    fn participant() -> (&'static Domain, &'static CachePadded<Participant>) {
-        let domain: &'static Domain = Box::leak(Box::new(Domain::new()));
-        (domain, domain.join())
-    }
-
     #[test]
     fn the_number_of_a_period_comes_round_and_no_pin_is_lost() {
-        let (domain, participant) = participant();
+        static DOMAIN: Domain = Domain::new();
+        let (domain, participant) = (&DOMAIN, DOMAIN.join());
         for period in 0..3 * ONE_PIN + 7 {
             let number = Some(period);
             let outer = Domain::pin(participant);
@@ -287,7 +283,8 @@ mod tests {
     /// 255 reads and a write, for ever: the write calls `advance` within a pin.
     #[test]
     fn a_thread_that_comes_back_in_a_period_of_the_same_number_does_not_wait_for_itself() {
-        let (domain, participant) = participant();
+        static DOMAIN: Domain = Domain::new();
+        let (domain, participant) = (&DOMAIN, DOMAIN.join());
         for _ in 0..3 {
             let pin = Domain::pin(participant);
             let stamp = domain.seal();
@@ -304,7 +301,8 @@ mod tests {
     /// So that hits by the kept time end although the thread that keeps it does not run.
     #[test]
     fn who_pins_looks_at_the_clock_once_in_a_round() {
-        let (_, participant) = participant();
+        static DOMAIN: Domain = Domain::new();
+        let participant = DOMAIN.join();
         kept::tests::until_it_moves_without_its_thread(|| {
             for _ in 0..ONE_PIN {
                 drop(Domain::pin(participant));
@@ -315,7 +313,8 @@ mod tests {
     /// Of a guard that lives long, or was leaked.
     #[test]
     fn who_pins_within_a_pin_looks_at_the_clock_too() {
-        let (_, participant) = participant();
+        static DOMAIN: Domain = Domain::new();
+        let participant = DOMAIN.join();
         let _outer = Domain::pin(participant);
         kept::tests::until_it_moves_without_its_thread(|| {
             for _ in 0..ONE_PIN {
