@@ -255,7 +255,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
     /// (docs/design.md). One thread serves all caches of the process; it wakes 250 times a second, starts with the first
     /// such cache and ends with the last. The price: where the system does not let the thread run for longer than 16 ms, as in a
     /// process that was stopped and goes on or was forked, up to 255 calls of each thread may return a value after its end by
-    /// as much, until one of them looks at the clock itself. Hits ask the clock all the same in the last 34 ms of a life, with
+    /// as much, until one of them looks at the clock itself. Hits ask the clock all the same in the last 17 to 34 ms of a life, with
     /// [`expire_after`](Self::expire_after), where no thread can be started, and on a machine that has run for 2.3 years.
     ///
     /// ```

@@ -39,10 +39,10 @@ impl<K, V, S: BuildHasher> Core<K, V, S> {
         // Alive by the time that a thread keeps, and the end need not be moved. Whatever becomes of that thread, the ends of pins see to
         // the time.
         let lives_on = |quiet: &Quiet| quiet.lasts(kept::span());
-        if shard.quiet_if_ending(found, false).is_some_and(lives_on) {
+        if found.quiet_if_ending(false).is_some_and(lives_on) {
             return Some(&found.node().value);
         }
-        if shard.quiet_if_ending(found, true).is_some_and(lives_on) {
+        if found.quiet_if_ending(true).is_some_and(lives_on) {
             self.count_hit(pin);
             return Some(&found.node().value);
         }

@@ -50,9 +50,7 @@ impl Marks {
             },
         }
     }
-}
 
-impl Marks {
     /// For entries of which nobody keeps what hits would have to look at.
     #[inline]
     #[must_use]

@@ -125,6 +125,7 @@ impl Cells {
         unsafe { Self::behind::<T, Quiet>(id, cell, 0) }
     }
 
+    /// Whether there are times and quiet ones.
     #[inline]
     pub(crate) fn dated(&self) -> bool {
         self.dated

@@ -136,6 +136,16 @@ impl<'g, K, V> Found<'g, K, V> {
         // SAFETY: the invariant.
         unsafe { Nodes::<K, V>::at(self.cell) }
     }
+
+    /// Until when hits on it have nothing to do, if it is marked as one whose hits have only to look at that; `counted`: and to be
+    /// counted.
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "docs/unsafe.md: shard")]
+    pub(crate) fn quiet_if_ending(self, counted: bool) -> Option<&'g Quiet> {
+        let marked = self.node().header.mark().is_ending(counted);
+        // SAFETY: the invariant; `Shard::touch` marks so only what is in dated cells.
+        marked.then(|| unsafe { Cells::quiet_of_dated(self.id, self.cell) })
+    }
 }
 
 /// Why a [glance](Shard::glance) found nothing.
@@ -294,18 +304,6 @@ impl<K, V> Shard<K, V> {
     pub(crate) fn quiet(&self, found: Found<'_, K, V>) -> Option<&Quiet> {
         // SAFETY: the invariant of `Found`, which comes from this shard.
         unsafe { self.cells.quiet(found.id, found.cell) }
-    }
-
-    /// The same for an entry that is marked as one whose hits have only to look at that; `counted`: and to be counted.
-    #[inline(always)]
-    #[expect(
-        clippy::unused_self,
-        reason = "what is found belongs to a shard, and so does what lies behind its cell"
-    )]
-    pub(crate) fn quiet_if_ending(&self, found: Found<'_, K, V>, counted: bool) -> Option<&Quiet> {
-        let marked = found.node().header.mark().is_ending(counted);
-        // SAFETY: the invariant of `Found`, as above; `touch` marks so only what is in dated cells.
-        marked.then(|| unsafe { Cells::quiet_of_dated(found.id, found.cell) })
     }
 
     /// Has the next hit look at the entry's end.
